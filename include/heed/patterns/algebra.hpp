@@ -1,0 +1,46 @@
+// SPDX-FileCopyrightText: 2026 The heed authors
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <heed/concepts.hpp>
+
+/// Patterns compose at compile time: `a | b` sees what either sees, `a & b` what both see.
+
+namespace heed {
+
+template <KeyPattern A, KeyPattern B>
+struct Union {
+  A a;
+  B b;
+  void keys(Range positions, Index n_k, Ranges& ranges) const {
+    a.keys(positions, n_k, ranges);
+    b.keys(positions, n_k, ranges);
+  }
+  bool sees(Index p, Index j) const { return a.sees(p, j) || b.sees(p, j); }
+  bool all(Range positions, Range keys) const { return a.all(positions, keys) || b.all(positions, keys); }
+};
+
+template <KeyPattern A, KeyPattern B>
+struct Intersection {
+  A a;
+  B b;
+  void keys(Range positions, Index n_k, Ranges& ranges) const {
+    Ranges of_a, of_b;
+    a.keys(positions, n_k, of_a);
+    b.keys(positions, n_k, of_b);
+    for (const Range x : of_a)
+      for (const Range y : of_b) ranges.add(intersect(x, y));
+  }
+  bool sees(Index p, Index j) const { return a.sees(p, j) && b.sees(p, j); }
+  bool all(Range positions, Range keys) const { return a.all(positions, keys) && b.all(positions, keys); }
+};
+
+template <KeyPattern A, KeyPattern B>
+constexpr Union<A, B> operator|(A a, B b) {
+  return {a, b};
+}
+template <KeyPattern A, KeyPattern B>
+constexpr Intersection<A, B> operator&(A a, B b) {
+  return {a, b};
+}
+
+}  // namespace heed
