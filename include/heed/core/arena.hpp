@@ -11,10 +11,12 @@
 
 namespace heed {
 
-/// Scratch memory of one worker: a stack of buffers that only grows, so that a call like an earlier one allocates nothing.
+/// Scratch memory of one worker: a stack of buffers that only grows, so that a call like an earlier one allocates
+/// nothing.
 ///
-/// What is taken is uninitialised, aligned to 64 bytes, and given back when the `Frame` it was taken in ends. Frames nest
-/// like function calls. Nothing in it outlives the call: two calls may find each other's numbers there, and must not care.
+/// What is taken is uninitialised, aligned to 64 bytes, and given back when the `Frame` it was taken in ends. Frames
+/// nest like function calls. Nothing in it outlives the call: two calls may find each other's numbers there, and must
+/// not care.
 class Arena {
  public:
   static constexpr std::size_t alignment = 64;
@@ -22,7 +24,8 @@ class Arena {
   class Frame {
    public:
     explicit Frame(Arena& arena) : arena_(arena), block_(arena.block_), used_(arena.used_), live_(arena.live_) {
-      if (live_ == 0 && arena.blocks_.size() > 1) arena.reserve(arena.bytes());  // what came in pieces is one piece next time
+      if (live_ == 0 && arena.blocks_.size() > 1)
+        arena.reserve(arena.bytes());  // what came in pieces is one piece next time
       block_ = arena.block_;
     }
     ~Frame() {

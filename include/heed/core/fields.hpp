@@ -5,9 +5,9 @@
 
 /// Fields: what a projection makes, a policy reads and a gradient writes.
 ///
-/// One struct template lists them once. Filled with `Matrix<S>` it is the whole batch, with `ConstView<S>` one head of one
-/// sequence, with `View<S>` the gradient of that head. `map` is the only list of the members: it calls `f(Field, members...)`
-/// for each and returns the same struct of the results.
+/// One struct template lists them once. Filled with `Matrix<S>` it is the whole batch, with `ConstView<S>` one head of
+/// one sequence, with `View<S>` the gradient of that head. `map` is the only list of the members: it calls `f(Field,
+/// members...)` for each and returns the same struct of the results.
 
 namespace heed {
 
@@ -21,7 +21,8 @@ enum class Rows {
 /// Whose width one head of a field has.
 enum class Width { key, value };
 
-/// One entry of a field list. `grouped`: one block of columns per key/value head, shared by the query heads of its group.
+/// One entry of a field list. `grouped`: one block of columns per key/value head, shared by the query heads of its
+/// group.
 struct Field {
   const char* name = "";
   Rows rows = Rows::queries;
@@ -36,13 +37,14 @@ struct Qkv {
   template <class F, class... X>
   static auto map(F&& f, X&... x) {
     using R = decltype(f(Field{}, x.q...));
-    return Qkv<R>{f(Field{"q", Rows::queries, Width::key, false}, x.q...), f(Field{"k", Rows::keys, Width::key, true}, x.k...),
+    return Qkv<R>{f(Field{"q", Rows::queries, Width::key, false}, x.q...),
+                  f(Field{"k", Rows::keys, Width::key, true}, x.k...),
                   f(Field{"v", Rows::keys, Width::value, true}, x.v...)};
   }
 };
 
-/// One row of results per query: the output and the log-sum-exp of the row's logits, so that results over disjoint keys merge.
-/// A row that sees no key has output 0 and log-sum-exp -inf. As a cotangent, an empty `lse` stands for zeros.
+/// One row of results per query: the output and the log-sum-exp of the row's logits, so that results over disjoint keys
+/// merge. A row that sees no key has output 0 and log-sum-exp -inf. As a cotangent, an empty `lse` stands for zeros.
 template <class M, class V>
 struct Result {
   M o;

@@ -21,8 +21,9 @@ constexpr Range intersect(Range a, Range b) { return {std::max(a.begin, b.begin)
 
 /// A sorted list of disjoint, non-adjacent ranges in a fixed store: no heap, cheap to build per block of queries.
 ///
-/// `add` keeps it sorted and merged. A list that is full merges the two ranges with the smallest gap between them: it then
-/// covers more than was asked for, never less, which a key pattern allows (membership decides, ranges only bound the cost).
+/// `add` keeps it sorted and merged. A list that is full merges the two ranges with the smallest gap between them: it
+/// then covers more than was asked for, never less, which a key pattern allows (membership decides, ranges only bound
+/// the cost).
 class Ranges {
  public:
   static constexpr std::size_t capacity = 48;
@@ -37,7 +38,8 @@ class Ranges {
       ++last;
     }
     if (first == last) {
-      std::copy_backward(ranges_.begin() + offset(first), ranges_.begin() + offset(size_), ranges_.begin() + offset(size_ + 1));
+      std::copy_backward(ranges_.begin() + offset(first), ranges_.begin() + offset(size_),
+                         ranges_.begin() + offset(size_ + 1));
       ++size_;
     } else {
       std::copy(ranges_.begin() + offset(last), ranges_.begin() + offset(size_), ranges_.begin() + offset(first + 1));
