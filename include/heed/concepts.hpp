@@ -1,11 +1,29 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <heed/core/arena.hpp>
+#include <heed/core/batch.hpp>
+#include <heed/core/buffer.hpp>
 #include <heed/core/fields.hpp>
+#include <heed/core/parallel.hpp>
+#include <heed/core/params.hpp>
+#include <heed/core/random.hpp>
 #include <heed/core/range.hpp>
 #include <heed/core/types.hpp>
 
 #include <concepts>
+#include <cstddef>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+/// The whole contract, in code and in words.
+///
+/// What holds for every policy:
+/// - Equal arguments give bitwise equal results. No randomness after construction, no state but the caller's.
+/// - `forward` assigns its result; `backward` adds to input and parameter gradients.
+/// - A row that sees no key gives output 0, log-sum-exp -inf and zero gradients, and touches no other row.
+/// - What a row does not see never reaches it, not even NaN; NaN in what it sees makes the row NaN.
 
 namespace heed {
 
@@ -54,6 +72,201 @@ concept ScoreTerm = requires(const T t, const Tile& tile, S* s, const S* ds) {
   { t.active() } -> std::same_as<bool>;
   t.fill(tile, s);
   t.pull(tile, ds);
+};
+
+// --- policies
+// ---------------------------------------------------------------------------------------------------------
+
+/// What a policy is built for: the widths of one head, and how many query heads there are.
+struct HeadShape {
+  Index key_dim = 0, value_dim = 0, heads = 1;
+};
+
+/// One call: how many queries and keys.
+struct CallShape {
+  Index queries = 0, keys = 0;
+  friend bool operator==(CallShape, CallShape) = default;
+};
+
+/// What one call of a policy (one head of one sequence) costs. Multiply-adds are the useful ones, whatever the kernel
+/// repeats.
+struct Cost {
+  double forward = 0, backward = 0;                       ///< multiply-adds
+  std::size_t saved = 0;                                  ///< bytes kept in the policy's Cache for backward
+  std::size_t forward_scratch = 0, backward_scratch = 0;  ///< bytes of Arena in use at one time
+};
+
+/// How much of the past a causal policy keeps from the future.
+enum class Causality {
+  none,        ///< it sees everything
+  strict,      ///< nothing later moves an earlier row, bitwise
+  values_only  ///< later values do not reach earlier rows, but later keys may change what these see
+};
+
+/// What a call may read besides its fields.
+template <class P>
+struct Head {
+  const typename P::Params& own;       ///< learned, of this head
+  const typename P::Shared& shared;    ///< learned, of all heads and perhaps all layers
+  const typename P::Context& context;  ///< the caller's data
+  Index sequence = 0, head = 0;
+};
+
+/// Where a call adds the gradients of what it learned.
+template <class P>
+struct HeadGradient {
+  typename P::Params& own;
+  typename P::Shared& shared;
+};
+
+/// One variant of attention: works on one head of one sequence.
+///
+/// Types: `Scalar`; `Options` (chosen by the user, an aggregate with defaults); `Params` and `Shared` (learned by the
+/// policy: per head; by all heads, owned by a wrapper); `Context` (the caller's data for one call, may be empty);
+/// `Cache` (what backward needs beyond fields and result); `Fields<M>` (core/fields.hpp: what it reads); `Projection`
+/// (who makes these).
+///
+/// - `name`: as in the registry and the benchmarks.
+/// - `P(options, head_shape)` checks the options, throws OptionError, draws what is random.
+/// - `shape()`: what it was built for. `causality()`: what these options promise.
+/// - `cost(call_shape)`.
+/// - `init(random)`, `init_shared(random)`.
+/// - `check(head, call_shape)` refuses, by throwing, what these options or this context do not allow. `Attention` calls
+/// it
+///   for every head before anything is written; the other calls may rely on it.
+/// - `reserve(call_shape, cache)` makes room in the cache, so that calls up to this shape allocate nothing.
+/// - `forward(head, in, out, cache, scratch)` assigns `out` and `cache`.
+/// - `backward(head, in, out, dout, cache, din, gradient, scratch)` adds to `din` and `gradient`, given what forward
+/// read and
+///   made, and the cotangents of output and log-sum-exp (`dout.lse` may be empty: zeros).
+template <class P>
+concept AttentionPolicy = std::copy_constructible<P> && std::floating_point<typename P::Scalar> &&
+    std::is_aggregate_v<typename P::Options> && Visitable<typename P::Params> && Visitable<typename P::Shared> &&
+    std::default_initializable<typename P::Cache> && std::default_initializable<typename P::Context> &&
+    std::is_class_v<typename P::Projection> &&
+    requires(const P p, const typename P::Options& options, HeadShape shape, CallShape call, Head<P> head,
+             Random& random, typename P::template Fields<ConstView<typename P::Scalar>> in, Out<typename P::Scalar> out,
+             ConstOut<typename P::Scalar> result, typename P::template Fields<View<typename P::Scalar>> din,
+             typename P::Cache& cache, const typename P::Cache& made, HeadGradient<P> gradient, Arena& scratch) {
+  { P::name } -> std::convertible_to<std::string_view>;
+  P(options, shape);
+  { p.causality() } -> std::same_as<Causality>;
+  { p.cost(call) } -> std::same_as<Cost>;
+  { p.init(random) } -> std::same_as<typename P::Params>;
+  { p.init_shared(random) } -> std::same_as<typename P::Shared>;
+  p.check(head, call);
+  p.reserve(call, cache);
+  p.forward(head, in, out, cache, scratch);
+  p.backward(head, in, result, result, made, din, gradient, scratch);
+};
+
+/// Refinement: makes discrete choices (buckets, arg max). `choose` writes them into the cache before `forward`;
+/// backward, recomputation and difference checks replay them.
+template <class P>
+concept ChoosingPolicy = AttentionPolicy<P> &&
+    requires(const P p, Head<P> head, typename P::template Fields<ConstView<typename P::Scalar>> in,
+             typename P::Cache& cache, Arena& scratch) {
+  p.choose(head, in, cache, scratch);
+};
+
+/// Refinement: rows are independent, so that one head may be cut into tasks. `forward_rows` is `forward` for the query
+/// rows in `rows`, without a cache; rows cut at multiples of `rows_per_task()` have the same bits as uncut.
+template <class P>
+concept RowwisePolicy = AttentionPolicy<P> &&
+    requires(const P p, Head<P> head, Range rows, Out<typename P::Scalar> out,
+             typename P::template Fields<ConstView<typename P::Scalar>> in, Arena& scratch) {
+  { p.rows_per_task() } -> std::same_as<Index>;
+  p.forward_rows(head, in, rows, out, scratch);
+};
+
+/// Refinement: token by token. One `State` serves one sequence and key/value head.
+///
+/// - `start(capacity, longest_chunk)`: room for `capacity` tokens that come in chunks of up to `longest_chunk`.
+/// - `append(head, state, in)` takes the new rows of keys and values, once per key/value head.
+/// - `attend(head, state, in, out, scratch)` gives the results of the new rows' queries, once per query head.
+/// Together they equal the rows of the causal `forward` over all tokens so far.
+template <class P>
+concept StreamingPolicy = AttentionPolicy<P> && std::copy_constructible<typename P::State> &&
+    requires(const P p, Head<P> head, Index n, typename P::template Fields<ConstView<typename P::Scalar>> in,
+             Out<typename P::Scalar> out, typename P::State& state, const typename P::State& now, Arena& scratch) {
+  { p.start(n, n) } -> std::same_as<typename P::State>;
+  p.append(head, state, in);
+  p.attend(head, now, in, out, scratch);
+};
+
+/// Refinement: all query heads that share a key/value head in one call, so that keys and values are read once. `in` and
+/// `out` hold the `group` heads side by side, as columns; `lse` holds `group` numbers per row.
+template <class P>
+concept GroupStreamingPolicy = StreamingPolicy<P> &&
+    requires(const P p, Head<P> first, Index group, Out<typename P::Scalar> out,
+             typename P::template Fields<ConstView<typename P::Scalar>> in, const typename P::State& now,
+             Arena& scratch) {
+  p.attend_group(first, group, now, in, out, scratch);
+};
+
+/// Whether a policy learns anything besides its projection.
+template <class P>
+inline constexpr bool learns = !std::is_empty_v<typename P::Params> || !std::is_empty_v<typename P::Shared>;
+
+/// What the table of variants says of a policy.
+struct About {
+  std::string_view cost, exactness, paper;
+};
+
+/// Options under the name that the benchmarks give them: `key:value` pairs joined by '/', empty for the defaults.
+/// Causality has its own place in a name and is not repeated. Lengths above `longest` are not measured.
+template <class Options>
+struct Preset {
+  std::string_view name;
+  Options options;
+  Index longest = 16384;
+};
+
+/// A policy that the registry may list: it also says what it is and what to measure.
+template <class P>
+concept RegisteredPolicy = AttentionPolicy<P> && requires {
+  { P::about } -> std::convertible_to<About>;
+  { P::presets() } -> std::same_as<std::vector<Preset<typename P::Options>>>;
+};
+
+// --- projections
+// ------------------------------------------------------------------------------------------------------
+
+/// What a projection is built for.
+struct ProjectionShape {
+  Index d_model = 0, d_memory = 0;  ///< widths of the token matrices that queries and keys come from
+  Index heads = 1, kv_heads = 1, key_dim = 0, value_dim = 0;
+  friend bool operator==(const ProjectionShape&, const ProjectionShape&) = default;
+};
+
+/// What makes the fields from token matrices: queries from `x [tokens, d_model]`, keys and values from `memory`, which
+/// is `x` itself in self-attention. Only the rows of segments are read and written.
+///
+/// - `crosses`: whether it can work on two token matrices.
+/// - `T(options, shape)` throws OptionError. `init(random)`. `check(params)` throws ShapeError.
+/// - `scratch(q_rows, k_rows)`: the bytes of Arena that one worker takes.
+/// - `forward(params, x, memory, batch, fields, workers)` shapes and assigns the fields.
+/// - `backward(params, x, memory, batch, dfields, gradient, dx, dmemory, workers)` adds to the last three.
+/// - `start(sequences)` and `step(params, state, x, batch, fields, workers)`: the same for the new rows of running
+/// streams.
+template <class T>
+concept FieldProjection = std::copy_constructible<T> && std::is_aggregate_v<typename T::Options> &&
+    Visitable<typename T::Params> &&
+    requires(const T t, const typename T::Options& options, const ProjectionShape& shape, Random& random,
+             const typename T::Params& params, typename T::Params& gradient, ConstView<typename T::Scalar> x,
+             View<typename T::Scalar> dx, const Batch& batch,
+             typename T::template Fields<Buffer<typename T::Scalar>>& fields,
+             const typename T::template Fields<Buffer<typename T::Scalar>>& dfields, typename T::State& state, Index n,
+             Workers& workers) {
+  T(options, shape);
+  { T::crosses } -> std::convertible_to<bool>;
+  { t.init(random) } -> std::same_as<typename T::Params>;
+  t.check(params);
+  { t.scratch(n, n) } -> std::same_as<std::size_t>;
+  t.forward(params, x, x, batch, fields, workers);
+  t.backward(params, x, x, batch, dfields, gradient, dx, dx, workers);
+  { t.start(n) } -> std::same_as<typename T::State>;
+  t.step(params, state, x, batch, fields, workers);
 };
 
 }  // namespace heed

@@ -1,0 +1,100 @@
+// SPDX-FileCopyrightText: 2026 The heed authors
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <heed/core/types.hpp>
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+/// One SIMD register of `S` over Eigen's packet layer: SSE, AVX, AVX-512, NEON and others alike. This is the only file
+/// that may know an instruction set. A type that Eigen does not vectorise (long double) is a packet of one lane.
+///
+/// Every load and store is unaligned: the caller's rows may lie anywhere, and where they are aligned it costs nothing.
+
+namespace heed::detail {
+
+template <class S>
+using Packet = typename Eigen::internal::packet_traits<S>::type;
+template <class S>
+inline constexpr int lanes = Eigen::internal::unpacket_traits<Packet<S>>::size;
+/// Vector registers of the machine. A kernel keeps a quarter of them free for its operands.
+inline constexpr int vector_registers = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS;
+
+/// The smallest multiple of the lanes of S that holds n.
+template <class S>
+constexpr Index packet_padded(Index n) {
+  return (n + lanes<S> - 1) / lanes<S> * lanes<S>;
+}
+
+template <class S>
+EIGEN_ALWAYS_INLINE Packet<S> load(const S* from) {
+  return Eigen::internal::ploadu<Packet<S>>(from);
+}
+template <class S>
+EIGEN_ALWAYS_INLINE Packet<S> broadcast(S x) {
+  return Eigen::internal::pset1<Packet<S>>(x);
+}
+template <class S>
+EIGEN_ALWAYS_INLINE void store(S* to, const Packet<S>& x) {
+  Eigen::internal::pstoreu(to, x);
+}
+using Eigen::internal::padd;
+using Eigen::internal::pmadd;  // a * b + c, fused where the machine can
+using Eigen::internal::pmax;   // may drop or keep a NaN: never rely on either
+using Eigen::internal::pmul;
+using Eigen::internal::psub;
+
+/// The lanes of x added up, in one fixed order.
+template <class S>
+EIGEN_ALWAYS_INLINE S sum_of_lanes(const Packet<S>& x) {
+  return Eigen::internal::predux(x);
+}
+template <class S>
+EIGEN_ALWAYS_INLINE S first_lane(const Packet<S>& x) {
+  return Eigen::internal::pfirst(x);
+}
+
+/// Swaps rows and columns of a square of packets.
+template <class S>
+EIGEN_ALWAYS_INLINE void transpose(Eigen::internal::PacketBlock<Packet<S>, lanes<S>>& square) {
+  if constexpr (lanes < S >> 1) Eigen::internal::ptranspose(square);
+}
+
+/// The bits of each lane moved up by `n`, as one unsigned integer per lane.
+template <int n, class S>
+EIGEN_ALWAYS_INLINE Packet<S> shift_bits_up(Packet<S> x) {
+  using Bits = std::conditional_t<sizeof(S) == 4, std::uint32_t, std::uint64_t>;
+  static_assert(sizeof(S) == sizeof(Bits));
+#if defined(__GNUC__)
+  typedef Bits Vector __attribute__((vector_size(sizeof(Packet<S>))));
+  Vector bits;
+  std::memcpy(&bits, &x, sizeof x);
+  bits <<= n;
+#else
+  Bits bits[lanes<S>];
+  std::memcpy(bits, &x, sizeof x);
+  for (Bits& b : bits) b <<= n;
+#endif
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+/// `y`, but exact 0 in lanes where x < bound. A NaN in x keeps y.
+template <class S>
+EIGEN_ALWAYS_INLINE Packet<S> zero_below(const Packet<S>& y, const Packet<S>& x, S bound) {
+  if constexpr (lanes<S> == 1) {
+    return x < bound ? S(0) : y;
+#if defined(EIGEN_VECTORIZE_AVX512)
+  } else if constexpr (sizeof(S) == 4) {  // the layer's masks are whole vectors: four instructions where two do
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, broadcast(bound), _CMP_NLT_UQ), y);
+  } else {
+    return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(x, broadcast(bound), _CMP_NLT_UQ), y);
+#else
+  } else {
+    return Eigen::internal::pandnot(y, Eigen::internal::pcmp_lt(x, broadcast(bound)));
+#endif
+  }
+}
+
+}  // namespace heed::detail

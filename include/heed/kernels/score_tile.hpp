@@ -1,0 +1,102 @@
+// SPDX-FileCopyrightText: 2026 The heed authors
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <heed/concepts.hpp>
+#include <heed/core/simd.hpp>
+#include <heed/kernels/register_tile.hpp>
+
+#include <algorithm>
+#include <cmath>
+
+/// What the forward and the backward softmax do with a tile of transposed scores, [keys][width]: queries stand side by
+/// side in SIMD lanes, so that maxima and sums run down the tile and never across lanes. `width` is 1 to 3 packets;
+/// lanes past the last query are padding, hold whatever comes of a zero query, and reach no result.
+
+namespace heed::detail {
+
+/// Queries of a full tile.
+template <class S>
+inline constexpr Index tile_queries = 3 * lanes<S>;
+/// Keys of a score tile: it stays in the first cache beside the queries.
+inline constexpr Index tile_keys = 64;
+/// Keys that all tiles of a superblock pass before the next: with their values they stay in the second cache.
+inline constexpr Index block_keys = 256;
+/// Rows of a superblock: the queries that share one pass over the keys.
+inline constexpr Index superblock_rows = 288;
+static_assert(superblock_rows % tile_queries<float> == 0 && superblock_rows % tile_queries<double> == 0);
+
+/// to [d][width] = scale * from [rows][d], transposed; lanes past `rows` become 0.
+template <class S>
+void transpose_rows(const S* from, Index stride, Index rows, Index d, S scale, S* to, Index width) {
+  constexpr Index side = lanes<S>;
+  const Packet<S> factor = broadcast(scale);
+  for (Index r = 0; r < width; r += side) {
+    Index k = 0;
+    for (; k + side <= d; k += side) {
+      Eigen::internal::PacketBlock<Packet<S>, lanes<S>> square;
+      for (Index i = 0; i < side; ++i)
+        square.packet[i] = r + i < rows ? load(from + (r + i) * stride + k) : broadcast(S(0));
+      transpose<S>(square);
+      for (Index i = 0; i < side; ++i) store<S>(to + (k + i) * width + r, pmul(factor, square.packet[i]));
+    }
+    for (; k < d; ++k)
+      for (Index i = 0; i < side; ++i) to[k * width + r + i] = r + i < rows ? scale * from[(r + i) * stride + k] : S(0);
+  }
+}
+
+/// to [rows][padded] = from [rows][cols], zeros in the columns past `cols`.
+template <class S>
+void gather_rows(const S* from, Index stride, Index rows, Index cols, S* to, Index padded) {
+  for (Index r = 0; r < rows; ++r) {
+    std::copy_n(from + r * stride, cols, to + r * padded);
+    std::fill_n(to + r * padded + cols, padded - cols, S(0));
+  }
+}
+
+/// Writes `hidden` to every score whose query may not see its key. The lanes of a packet are an inner loop of fixed
+/// length, which compilers turn into vector code where the membership is simple.
+template <class S, KeyPattern Pattern>
+void mask_tile(const Pattern& pattern, const Index* positions, Range keys, Index width, S hidden, S* s) {
+  for (Index j = keys.begin; j < keys.end; ++j, s += width)
+    for (Index r = 0; r < width; r += lanes<S>)
+      for (Index i = r; i < r + lanes<S>; ++i) s[i] = pattern.sees(positions[i], j) ? s[i] : hidden;
+}
+
+/// No infinity and no NaN in b [rows][packets].
+template <class S>
+bool all_finite(const S* b, Index stride, Index rows, Index packets) {
+  Packet<S> zero = broadcast(S(0));  // x * 0 is 0 for finite x, else NaN
+  for (Index r = 0; r < rows; ++r)
+    for (Index v = 0; v < packets; ++v) zero = pmadd(load(b + r * stride + v * lanes<S>), broadcast(S(0)), zero);
+  return sum_of_lanes<S>(zero) == S(0);
+}
+
+/// C += A B or A^T B (see tile_product) where A(r, k) is exactly 0 unless sees(r, k): what is not finite in row k of B
+/// reaches only the rows of C that see k. All others get the bits they would get from a finite B: the product runs on a
+/// copy with zeros for the culprits, which are then added one by one. `copy` has room for depth * packets.
+template <Operand A, class S, class Sees>
+void product_where_seen(Index m, Index packets, Index depth, const S* a, Index lda, const S* b, Index ldb, S* c,
+                        Index ldc, Start start, const S* alpha, S* copy, const Sees& sees) {
+  if (all_finite(b, ldb, depth, packets)) {
+    tile_product<A>(m, packets, depth, a, lda, b, ldb, c, ldc, start, alpha);
+    return;
+  }
+  const Index cols = packets * lanes<S>;
+  for (Index k = 0; k < depth; ++k)
+    for (Index e = 0; e < cols; ++e) copy[k * cols + e] = std::isfinite(b[k * ldb + e]) ? b[k * ldb + e] : S(0);
+  tile_product<A>(m, packets, depth, a, lda, copy, cols, c, ldc, start, alpha);
+  for (Index k = 0; k < depth; ++k)
+    for (Index e = 0; e < cols; ++e)
+      if (const S x = b[k * ldb + e]; !std::isfinite(x))
+        for (Index r = 0; r < m; ++r)
+          if (sees(r, k)) c[r * ldc + e] += (A == Operand::plain ? a[r * lda + k] : a[k * lda + r]) * x;
+}
+
+/// t = cap tanh(u / cap), in place; every element goes through a packet.
+template <class S>
+void soft_cap_tile(S* s, Index size, S cap) {
+  Eigen::Map<Eigen::Array<S, Eigen::Dynamic, 1>, Eigen::AlignedMax> t(s, size);
+  t = cap * (t * (S(1) / cap)).tanh();
+}
+
+}  // namespace heed::detail

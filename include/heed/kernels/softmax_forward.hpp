@@ -1,0 +1,248 @@
+// SPDX-FileCopyrightText: 2026 The heed authors
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <heed/core/arena.hpp>
+#include <heed/core/fields.hpp>
+#include <heed/kernels/exp2.hpp>
+#include <heed/kernels/score_terms.hpp>
+#include <heed/kernels/score_tile.hpp>
+#include <heed/kernels/softmax_rows.hpp>
+
+#include <limits>
+#include <memory>
+
+/// o_i = sum_j p_ij v_j with p_ij = e^(s_ij - lse_i) over the keys j that query i sees, without the [n_q, n_k] matrix:
+/// one pass over the keys with a running maximum m and sum l (FlashAttention, arXiv:2205.14135, algorithm 1).
+///
+/// The rows are cut into superblocks and these into tiles of up to 3 packets of queries. A superblock passes its keys
+/// in blocks; every tile takes of a block what its own ranges name, 64 keys at a time:
+///   S^T [keys][queries] = K Q^T, online softmax down the lanes, O [queries][d_v] = alpha O + P^T^T V.
+
+namespace heed {
+
+/// Rows of a task: results do not depend on where a call is cut if every cut is a multiple of it.
+template <class S>
+inline constexpr Index softmax_rows_per_task = detail::superblock_rows;
+
+namespace detail {
+
+/// One tile of queries while its superblock passes over the keys.
+template <class S>
+struct ForwardTile {
+  Tile at;            // where it stands; `at.stride` lanes
+  S *qt, *o, *m, *l;  // scale * q, transposed [d][stride]; sums [rows][padded d_v]; running maximum and sum [stride]
+  Index* positions;   // [stride]; padding repeats the last
+  bool started;       // o holds something
+  Ranges ranges;      // the keys it may see
+};
+
+/// One step of the online softmax on s [keys][N packets]: takes the maxima m and sums l on, turns the scores into
+/// weights e^(s - m). True if a maximum moved: then alpha = e^(old m - new m), and l is rescaled already.
+template <int N, class S>
+bool softmax_step(S* s, Index keys, S* m, S* l, S* alpha) {
+  using P = Packet<S>;
+  constexpr Index width = N * lanes<S>;
+  P top[std::size_t{N}], sum[std::size_t{N}];
+  for (int v = 0; v < N; ++v) top[v] = load(m + v * lanes<S>);
+  for (int v = 0; v < N; ++v) store<S>(alpha + v * lanes<S>, top[v]);
+  for (Index c = 0; c < keys; ++c)
+    for (int v = 0; v < N; ++v) top[v] = pmax(top[v], load(s + c * width + v * lanes<S>));
+  for (int v = 0; v < N; ++v) store<S>(m + v * lanes<S>, top[v]);
+  bool moved = false;
+  for (Index i = 0; i < width; ++i) moved |= alpha[i] < m[i];
+  // A query that has seen no key yet has the maximum -inf: taken as the lowest number, -inf - m stays -inf and not NaN.
+  for (int v = 0; v < N; ++v) top[v] = pmax(top[v], broadcast(std::numeric_limits<S>::lowest()));
+  for (int v = 0; v < N; ++v) sum[v] = load(l + v * lanes<S>);
+  if (moved)
+    for (int v = 0; v < N; ++v) {
+      const P a = exp<S>(psub(load(alpha + v * lanes<S>), top[v]));
+      store<S>(alpha + v * lanes<S>, a);
+      sum[v] = pmul(sum[v], a);
+    }
+  for (Index c = 0; c < keys; ++c)
+    for (int v = 0; v < N; ++v) {
+      S* const at = s + c * width + v * lanes<S>;
+      const P p = exp<S>(psub(load(at), top[v]));
+      store<S>(at, p);
+      sum[v] = padd(sum[v], p);
+    }
+  for (int v = 0; v < N; ++v) store<S>(l + v * lanes<S>, sum[v]);
+  return moved;
+}
+
+template <class S>
+bool softmax_step(S* s, Index keys, Index width, S* m, S* l, S* alpha) {
+  switch (width / lanes<S>) {
+    case 1:
+      return softmax_step<1>(s, keys, m, l, alpha);
+    case 2:
+      return softmax_step<2>(s, keys, m, l, alpha);
+    default:
+      return softmax_step<3>(s, keys, m, l, alpha);
+  }
+}
+
+/// o = sums / l and lse = m + log l of a tile; a row that saw no key has o = 0 and lse = -inf.
+template <class S>
+void finish_tile(const ForwardTile<S>& tile, Index padded, Out<S>& out) {
+  for (Index r = 0; r < tile.at.rows; ++r) {
+    const Index row = tile.at.row + r;
+    S* const to = out.o.data() + row * out.o.outerStride();
+    const S* const o = tile.o + r * padded;
+    if (tile.l[r] == S(0)) {
+      std::fill_n(to, out.o.cols(), S(0));
+    } else {
+      const S inverse = S(1) / tile.l[r];
+      for (Index e = 0; e < out.o.cols(); ++e) to[e] = o[e] * inverse;
+    }
+    out.lse[row] = tile.m[r] + std::log(tile.l[r]);
+  }
+}
+
+/// Buffers of a superblock.
+template <class S>
+struct ForwardScratch {
+  ForwardTile<S>* tiles;
+  Index* positions;
+  S *qt, *o, *m, *l, *alpha, *s, *finite;
+  S *k, *v;  // a block of keys, gathered; null where the caller's rows serve
+
+  static Index n_tiles(Index rows) { return (rows + tile_queries<S> - 1) / tile_queries<S>; }
+  static bool gathers_k(Index rows, bool strided) { return strided && rows > tile_queries<S>; }
+  static bool gathers_v(Index rows, Index d_v, bool strided) { return gathers_k(rows, strided) || d_v % lanes<S> != 0; }
+
+  /// Calls take(type, count) -> pointer for every buffer: the only list of them.
+  template <class Take>
+  ForwardScratch(Index rows, Index n_k, Index d, Index d_v, bool k_strided, bool v_strided, const Take& take) {
+    const Index width = packet_padded<S>(rows), padded = packet_padded<S>(d_v), keys = std::min(n_k, block_keys);
+    tiles = take(static_cast<ForwardTile<S>*>(nullptr), n_tiles(rows));
+    positions = take(static_cast<Index*>(nullptr), width);
+    const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
+    qt = numbers(width * d);
+    o = numbers(rows * padded);
+    m = numbers(width);
+    l = numbers(width);
+    alpha = numbers(tile_queries<S>);
+    s = numbers(std::min(n_k, tile_keys) * std::min(width, tile_queries<S>));
+    finite = numbers(std::min(n_k, tile_keys) * padded);
+    k = gathers_k(rows, k_strided) ? numbers(keys * d) : nullptr;
+    v = gathers_v(rows, d_v, v_strided) ? numbers(keys * padded) : nullptr;
+  }
+};
+
+/// The tiles of the superblock `rows`, ready for their first key; returns all keys that one of them may see.
+template <KeyPattern Pattern, class S>
+Ranges open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, Range rows, Index group,
+                  const ForwardScratch<S>& scratch) {
+  const Index n_k = in.k.rows(), d = in.q.cols(), padded = packet_padded<S>(in.v.cols());
+  const Index shift = n_k - in.q.rows() / group;
+  Ranges all;
+  for (Index row = rows.begin, t = 0; row < rows.end; row += tile_queries<S>, ++t) {
+    const Index first = row - rows.begin, n = std::min(tile_queries<S>, rows.end - row);
+    const Index width = packet_padded<S>(n);
+    ForwardTile<S>& tile = *std::construct_at(scratch.tiles + t);
+    tile.at = {.row = row, .rows = n, .stride = width, .group = group, .shift = shift};
+    tile.qt = scratch.qt + first * d;
+    tile.o = scratch.o + first * padded;
+    tile.m = scratch.m + first;
+    tile.l = scratch.l + first;
+    tile.positions = scratch.positions + first;
+    tile.started = false;
+    std::fill_n(tile.m, width, -std::numeric_limits<S>::infinity());
+    std::fill_n(tile.l, width, S(0));
+    for (Index r = 0; r < width; ++r) tile.positions[r] = tile.at.position(std::min(r, n - 1));
+    transpose_rows(in.q.data() + row * in.q.outerStride(), in.q.outerStride(), n, d, scale, tile.qt, width);
+    Ranges named;
+    pattern.keys({tile.positions[0], tile.positions[n - 1] + 1}, n_k, named);
+    for (const Range r : named) {
+      tile.ranges.add(intersect(r, {0, n_k}));
+      all.add(intersect(r, {0, n_k}));
+    }
+  }
+  return all;
+}
+
+/// Query rows `rows`, at most a superblock.
+template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
+void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in,
+                        Range rows, Index group, Out<S>& out, Arena& arena) {
+  const Arena::Frame frame(arena);
+  const Index d = in.q.cols(), d_v = in.v.cols(), padded = packet_padded<S>(d_v), packets = padded / lanes<S>;
+  const ForwardScratch<S> scratch(rows.size(), in.k.rows(), d, d_v, in.k.outerStride() != d, in.v.outerStride() != d_v,
+                                  [&]<class T>(T*, Index count) { return arena.take<T>(count); });
+  const Index n_tiles = ForwardScratch<S>::n_tiles(rows.size());
+  const Ranges all = open_tiles(pattern, logits.scale, in, rows, group, scratch);
+
+  for (const Range range : all)
+    for (Index from = range.begin; from < range.end; from += block_keys) {
+      const Range block = {from, std::min(range.end, from + block_keys)};
+      const Index ldk = scratch.k ? d : in.k.outerStride(), ldv = scratch.v ? padded : in.v.outerStride();
+      const S* const k = scratch.k ? scratch.k - block.begin * d : in.k.data();  // row j of the keys is k + j * ldk
+      const S* const v = scratch.v ? scratch.v - block.begin * padded : in.v.data();
+      if (scratch.k)
+        gather_rows(in.k.data() + block.begin * in.k.outerStride(), in.k.outerStride(), block.size(), d, scratch.k, d);
+      if (scratch.v)
+        gather_rows(in.v.data() + block.begin * in.v.outerStride(), in.v.outerStride(), block.size(), d_v, scratch.v,
+                    padded);
+      for (Index t = 0; t < n_tiles; ++t) {
+        ForwardTile<S>& tile = scratch.tiles[t];
+        const Index n = tile.at.rows, width = tile.at.stride;
+        for (const Range named : tile.ranges) {
+          const Range part = intersect(named, block);
+          for (Index j = part.begin; j < part.end; j += tile_keys) {
+            const Range keys = {j, std::min(part.end, j + tile_keys)};
+            S* const s = scratch.s;
+            tile_product<Operand::plain>(keys.size(), width / lanes<S>, d, k + j * ldk, ldk, tile.qt, width, s, width,
+                                         Start::zero);
+            if (logits.soft_cap != S(0)) soft_cap_tile(s, keys.size() * width, logits.soft_cap);
+            if (term.active()) {
+              tile.at.key = j;
+              tile.at.keys = keys.size();
+              term.fill(tile.at, s);
+            }
+            const bool tested = !pattern.all({tile.positions[0], tile.positions[n - 1] + 1}, keys);
+            if (tested) mask_tile(pattern, tile.positions, keys, width, -std::numeric_limits<S>::infinity(), s);
+            const bool moved = softmax_step(s, keys.size(), width, tile.m, tile.l, scratch.alpha);
+            const Start start = tile.started ? Start::add : Start::zero;
+            const S* const alpha = tile.started && moved ? scratch.alpha : nullptr;
+            if (tested)
+              product_where_seen<Operand::transposed>(
+                  n, packets, keys.size(), s, width, v + j * ldv, ldv, tile.o, padded, start, alpha, scratch.finite,
+                  [&](Index r, Index c) { return pattern.sees(tile.positions[r], j + c); });
+            else
+              tile_product<Operand::transposed>(n, packets, keys.size(), s, width, v + j * ldv, ldv, tile.o, padded,
+                                                start, alpha);
+            tile.started = true;
+          }
+        }
+      }
+    }
+  for (Index t = 0; t < n_tiles; ++t) finish_tile(scratch.tiles[t], padded, out);
+}
+
+}  // namespace detail
+
+/// Rows `rows` of o and lse; the other rows of `out` are not touched. q may hold `group` query heads that share the
+/// keys, side by side: row r is at time r / group. `scratch` grows to `softmax_forward_scratch` bytes.
+template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
+void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in,
+                     Range rows, Index group, Out<S> out, Arena& scratch) {
+  for (Index row = rows.begin; row < rows.end; row += detail::superblock_rows) {
+    const Range part = {row, std::min(rows.end, row + detail::superblock_rows)};
+    detail::softmax_superblock(pattern, term, logits, in, part, group, out, scratch);
+  }
+}
+
+/// Bytes of scratch that softmax_forward takes. `strided`: rows of k and v do not lie side by side.
+template <class S>
+std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided) {
+  std::size_t bytes = 0;
+  detail::ForwardScratch<S>(std::min(n_q, detail::superblock_rows), n_k, d, d_v, strided, strided,
+                            [&]<class T>(T* none, Index count) {
+                              bytes += Arena::size_of<T>(count);
+                              return none;
+                            });
+  return bytes;
+}
+
+}  // namespace heed
