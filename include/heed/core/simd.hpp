@@ -3,6 +3,7 @@
 #pragma once
 #include <heed/core/types.hpp>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -40,10 +41,19 @@ EIGEN_ALWAYS_INLINE void store(S* to, const Packet<S>& x) {
   Eigen::internal::pstoreu(to, x);
 }
 using Eigen::internal::padd;
-using Eigen::internal::pmadd;  // a * b + c, fused where the machine can
 using Eigen::internal::pmax;   // may drop or keep a NaN: never rely on either
 using Eigen::internal::pmul;
 using Eigen::internal::psub;
+
+/// a * b + c, fused where the machine can. One lane says so itself: left to the compiler, some loops would be fused and
+/// others not, and equal sums would differ in their bits.
+template <class P>
+EIGEN_ALWAYS_INLINE P pmadd(const P& a, const P& b, const P& c) {
+#ifdef __FP_FAST_FMA
+  if constexpr (std::is_same_v<P, float> || std::is_same_v<P, double>) return std::fma(a, b, c);
+#endif
+  return Eigen::internal::pmadd(a, b, c);
+}
 
 /// The lanes of x added up, in one fixed order.
 template <class S>
@@ -51,13 +61,21 @@ EIGEN_ALWAYS_INLINE S sum_of_lanes(const Packet<S>& x) {
   return Eigen::internal::predux(x);
 }
 template <class S>
+EIGEN_ALWAYS_INLINE S max_of_lanes(const Packet<S>& x) {
+  return Eigen::internal::predux_max(x);
+}
+template <class S>
 EIGEN_ALWAYS_INLINE S first_lane(const Packet<S>& x) {
   return Eigen::internal::pfirst(x);
 }
 
-/// Swaps rows and columns of a square of packets.
+/// As many packets as a packet has lanes.
 template <class S>
-EIGEN_ALWAYS_INLINE void transpose(Eigen::internal::PacketBlock<Packet<S>, lanes<S>>& square) {
+struct PacketSquare : Eigen::internal::PacketBlock<Packet<S>, lanes<S>> {};
+
+/// Swaps rows and columns.
+template <class S>
+EIGEN_ALWAYS_INLINE void transpose(PacketSquare<S>& square) {
   if constexpr (lanes < S >> 1) Eigen::internal::ptranspose(square);
 }
 

@@ -33,7 +33,7 @@ void transpose_rows(const S* from, Index stride, Index rows, Index d, S scale, S
   for (Index r = 0; r < width; r += side) {
     Index k = 0;
     for (; k + side <= d; k += side) {
-      Eigen::internal::PacketBlock<Packet<S>, lanes<S>> square;
+      PacketSquare<S> square;
       for (Index i = 0; i < side; ++i)
         square.packet[i] = r + i < rows ? load(from + (r + i) * stride + k) : broadcast(S(0));
       transpose<S>(square);
@@ -59,6 +59,7 @@ template <class S, KeyPattern Pattern>
 void mask_tile(const Pattern& pattern, const Index* positions, Range keys, Index width, S hidden, S* s) {
   for (Index j = keys.begin; j < keys.end; ++j, s += width)
     for (Index r = 0; r < width; r += lanes<S>)
+#pragma GCC unroll 1
       for (Index i = r; i < r + lanes<S>; ++i) s[i] = pattern.sees(positions[i], j) ? s[i] : hidden;
 }
 

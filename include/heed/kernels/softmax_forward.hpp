@@ -229,7 +229,11 @@ void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits,
                      Range rows, Index group, Out<S> out, Arena& scratch) {
   for (Index row = rows.begin; row < rows.end; row += detail::superblock_rows) {
     const Range part = {row, std::min(rows.end, row + detail::superblock_rows)};
-    detail::softmax_superblock(pattern, term, logits, in, part, group, out, scratch);
+    if (detail::takes_row_path<S>(part.size(), in.q.cols(), in.v.cols()))
+      for (Index r = part.begin; r < part.end; ++r)
+        detail::softmax_row(pattern, term, logits, in, r, group, out, scratch);
+    else
+      detail::softmax_superblock(pattern, term, logits, in, part, group, out, scratch);
   }
 }
 
@@ -237,12 +241,18 @@ void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits,
 template <class S>
 std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided) {
   std::size_t bytes = 0;
-  detail::ForwardScratch<S>(std::min(n_q, detail::superblock_rows), n_k, d, d_v, strided, strided,
-                            [&]<class T>(T* none, Index count) {
-                              bytes += Arena::size_of<T>(count);
-                              return none;
-                            });
-  return bytes;
+  const auto add = [&]<class T>(T* none, Index count) {
+    bytes += Arena::size_of<T>(count);
+    return none;
+  };
+  detail::ForwardScratch<S>(std::min(n_q, detail::superblock_rows), n_k, d, d_v, strided, strided, add);
+  const std::size_t tiles = bytes;
+  bytes = 0;
+  detail::RowScratch<S>(d_v, add);
+  const Index last = n_q % detail::superblock_rows;
+  return n_q > last ? (last > 0 && detail::takes_row_path<S>(last, d, d_v) ? std::max(tiles, bytes) : tiles)
+         : detail::takes_row_path<S>(last, d, d_v) ? bytes
+                                                   : tiles;
 }
 
 }  // namespace heed

@@ -67,14 +67,13 @@ class Dense {
     c.forward = pairs * (d + d_v);
     c.backward = pairs * (3 * d + 2 * d_v);
     c.saved = static_cast<std::size_t>(n_q * n_k) * sizeof(S);
-    c.forward_scratch = std::max(product_scratch<S>(Form::abt, n_q, shape_.key_dim, n_k),
-                                 product_scratch<S>(Form::ab, n_q, n_k, shape_.value_dim));
-    c.backward_scratch = Arena::size_of<S>(n_q * n_k) +
-                         std::max({product_scratch<S>(Form::abt, n_q, shape_.value_dim, n_k),
-                                   product_scratch<S>(Form::ab, n_q, n_k, shape_.key_dim),
-                                   product_scratch<S>(Form::atb, n_k, n_q, std::max(shape_.key_dim, shape_.value_dim)),
-                                   (options_.soft_cap > 0 ? Arena::size_of<S>(n_q * n_k) : 0) +
-                                       product_scratch<S>(Form::abt, n_q, shape_.key_dim, n_k)});
+    const Index d_max = std::max(shape_.key_dim, shape_.value_dim), n_max = std::max(n_q, n_k);
+    const std::size_t products =
+        seen_product_scratch<S>(n_max, d_max) +
+        std::max({product_scratch<S>(Form::abt, n_q, d_max, n_k), product_scratch<S>(Form::ab, n_q, n_k, d_max),
+                  product_scratch<S>(Form::atb, n_k, n_q, d_max)});
+    c.forward_scratch = products;
+    c.backward_scratch = Arena::size_of<S>(n_q * n_k) * (logits_.soft_cap > 0 ? 2 : 1) + products;
     return c;
   }
 
@@ -101,7 +100,8 @@ class Dense {
         sum += p(i, j);
       }
       const bool empty = sum == 0;
-      if (!empty) p.row(i) /= sum;
+      for (Index j = 0; j < n_k; ++j)  // what is not seen stays 0, even where the sum is NaN
+        if (p(i, j) != 0) p(i, j) /= sum;
       out.lse(i) = empty ? -std::numeric_limits<S>::infinity() : m + std::log(sum);
     }
     seen_product<Form::ab, S>(

@@ -1,0 +1,281 @@
+// SPDX-FileCopyrightText: 2026 The heed authors
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <heed/core/arena.hpp>
+#include <heed/core/fields.hpp>
+#include <heed/kernels/exp2.hpp>
+#include <heed/kernels/score_terms.hpp>
+#include <heed/kernels/score_tile.hpp>
+
+#include <limits>
+#include <memory>
+
+/// Gradients of the softmax over a key pattern (FlashAttention, arXiv:2205.14135, algorithm 4): the weights come again
+/// from the scores and the saved log-sum-exp, tile by tile. With p_ij = e^(e_ij - lse_i):
+///   dv_j += sum_i p_ij do_i,     dp_ij = do_i . v_j,     D_i = do_i . o_i,
+///   de_ij = p_ij (dp_ij - D_i + dlse_i),    du_ij = de_ij (1 - (t_ij / soft_cap)^2),
+///   dq_i += scale sum_j du_ij k_j,     dk_j += scale sum_i du_ij q_i.
+///
+/// Superblocks and tiles of queries as in the forward pass, keys in blocks. dq of a superblock and dk, dv of a block
+/// add up in scratch and reach the caller once per superblock and block, in the order of both.
+
+namespace heed {
+namespace detail {
+
+/// One tile of queries while its superblock passes over the keys.
+template <class S>
+struct BackwardTile {
+  Tile at;           // where it stands; `at.stride` lanes
+  S *qt, *dot;       // scale * q and do, transposed: [d][stride], [d_v][stride]
+  S *q, *d_o, *dq;   // [rows][padded d], [rows][padded d_v], sums of dq / scale [rows][padded d]
+  S *lse, *delta;    // [stride]; delta = D - dlse
+  Index* positions;  // [stride]; padding repeats the last
+  Ranges ranges;     // the keys it may see
+};
+
+/// Turns scores s and dp into weights p = e^(s - lse) and cotangents de = p (dp - delta), both in place.
+template <class S>
+void weights_and_cotangents(S* s, S* dp, Index keys, Index width, const S* lse, const S* delta) {
+  for (Index r = 0; r < width; r += lanes<S>) {
+    const Packet<S> shift = load(lse + r), less = load(delta + r);
+    for (Index c = r; c < keys * width; c += width) {
+      const Packet<S> p = exp<S>(psub(load(s + c), shift));
+      store<S>(s + c, p);
+      store<S>(dp + c, pmul(p, psub(load(dp + c), less)));
+    }
+  }
+}
+
+/// sum_e a[e] b[e], in an order that depends on n only.
+template <class S>
+S dot_product(const S* a, const S* b, Index n) {
+  Packet<S> sum = broadcast(S(0));
+  Index e = 0;
+  for (; e + lanes<S> <= n; e += lanes<S>) sum = pmadd(load(a + e), load(b + e), sum);
+  S total = sum_of_lanes<S>(sum);
+  for (; e < n; ++e) total += a[e] * b[e];
+  return total;
+}
+
+/// to [rows][cols] += scale * from [rows][padded].
+template <class S>
+void add_rows(const S* from, Index padded, S scale, Index rows, Index cols, S* to, Index stride) {
+  for (Index r = 0; r < rows; ++r)
+    for (Index e = 0; e < cols; ++e) to[r * stride + e] += scale * from[r * padded + e];
+}
+
+/// Buffers of a superblock.
+template <class S>
+struct BackwardScratch {
+  BackwardTile<S>* tiles;
+  Index* positions;
+  S *qt, *dot, *q, *d_o, *dq, *lse, *delta;
+  S *s, *ds, *slope, *finite;  // score tiles; 1 - (t / cap)^2; see product_where_seen
+  S *dk, *dv;                  // sums of a block of keys
+  S *k, *v;                    // a block of keys, gathered; null where the caller's rows serve
+
+  static Index n_tiles(Index rows) { return (rows + tile_queries<S> - 1) / tile_queries<S>; }
+
+  /// Calls take(type, count) -> pointer for every buffer: the only list of them.
+  template <class Take>
+  BackwardScratch(Index rows, Index n_k, Index d, Index d_v, bool k_strided, bool v_strided, const Take& take) {
+    const Index width = packet_padded<S>(rows), tile = std::min(width, tile_queries<S>);
+    const Index keys = std::min(n_k, block_keys), padded = packet_padded<S>(d), padded_v = packet_padded<S>(d_v);
+    tiles = take(static_cast<BackwardTile<S>*>(nullptr), n_tiles(rows));
+    positions = take(static_cast<Index*>(nullptr), width);
+    const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
+    qt = numbers(width * d);
+    dot = numbers(width * d_v);
+    q = numbers(rows * padded);
+    d_o = numbers(rows * padded_v);
+    dq = numbers(rows * padded);
+    lse = numbers(width);
+    delta = numbers(width);
+    s = numbers(std::min(n_k, tile_keys) * tile);
+    ds = numbers(std::min(n_k, tile_keys) * tile);
+    slope = numbers(std::min(n_k, tile_keys) * tile);
+    finite = numbers(std::max(std::min(n_k, tile_keys), std::min(rows, tile)) * std::max(padded, padded_v));
+    dk = numbers(keys * padded);
+    dv = numbers(keys * padded_v);
+    k = k_strided || d != padded ? numbers(keys * padded) : nullptr;
+    v = v_strided ? numbers(keys * d_v) : nullptr;
+  }
+};
+
+/// The tiles of the superblock `rows`, ready for their first key; returns all keys that one of them may see.
+template <KeyPattern Pattern, class S>
+Ranges open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, const ConstOut<S>& out,
+                  const ConstOut<S>& dout, Range rows, const BackwardScratch<S>& scratch) {
+  const Index n_k = in.k.rows(), d = in.q.cols(), d_v = in.v.cols();
+  const Index padded = packet_padded<S>(d), padded_v = packet_padded<S>(d_v);
+  Ranges all;
+  for (Index row = rows.begin, t = 0; row < rows.end; row += tile_queries<S>, ++t) {
+    const Index first = row - rows.begin, n = std::min(tile_queries<S>, rows.end - row);
+    const Index width = packet_padded<S>(n);
+    BackwardTile<S>& tile = *std::construct_at(scratch.tiles + t);
+    tile.at = {.row = row, .rows = n, .stride = width, .shift = n_k - in.q.rows()};
+    tile.qt = scratch.qt + first * d;
+    tile.dot = scratch.dot + first * d_v;
+    tile.q = scratch.q + first * padded;
+    tile.d_o = scratch.d_o + first * padded_v;
+    tile.dq = scratch.dq + first * padded;
+    tile.lse = scratch.lse + first;
+    tile.delta = scratch.delta + first;
+    tile.positions = scratch.positions + first;
+    gather_rows(in.q.data() + row * in.q.outerStride(), in.q.outerStride(), n, d, tile.q, padded);
+    gather_rows(dout.o.data() + row * dout.o.outerStride(), dout.o.outerStride(), n, d_v, tile.d_o, padded_v);
+    std::fill_n(tile.dq, n * padded, S(0));
+    for (Index r = 0; r < width; ++r) {
+      const Index i = row + r;
+      tile.positions[r] = tile.at.position(std::min(r, n - 1));
+      if (r < n && out.lse[i] != -std::numeric_limits<S>::infinity()) {
+        tile.lse[r] = out.lse[i];
+        tile.delta[r] = dot_product(tile.d_o + r * padded_v, out.o.data() + i * out.o.outerStride(), d_v) -
+                        (dout.lse.size() > 0 ? dout.lse[i] : S(0));
+      } else {  // padding, or a row that sees nothing: every weight e^(s - inf) is 0, and so is all it is multiplied
+                // with
+        tile.lse[r] = std::numeric_limits<S>::infinity();
+        tile.delta[r] = S(0);
+        if (r < n) std::fill_n(tile.q + r * padded, padded, S(0));
+        if (r < n) std::fill_n(tile.d_o + r * padded_v, padded_v, S(0));
+      }
+    }
+    transpose_rows(tile.q, padded, n, d, scale, tile.qt, width);
+    transpose_rows(tile.d_o, padded_v, n, d_v, S(1), tile.dot, width);
+    Ranges named;
+    pattern.keys({tile.positions[0], tile.positions[n - 1] + 1}, n_k, named);
+    for (const Range r : named) {
+      tile.ranges.add(intersect(r, {0, n_k}));
+      all.add(intersect(r, {0, n_k}));
+    }
+  }
+  return all;
+}
+
+/// The keys [j, j + keys) as one tile needs them: rows of k, v, dk and dv.
+template <class S>
+struct KeyRows {
+  Range keys;
+  const S *k, *v;
+  Index ldk, ldv;
+  S *dk, *dv;
+};
+
+/// All five products of one tile of queries with at most `tile_keys` keys.
+template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
+void backward_tile(const Pattern& pattern, const Term& term, Logits<S> logits, BackwardTile<S>& tile,
+                   const KeyRows<S>& at, Index d, Index d_v, const BackwardScratch<S>& scratch) {
+  const Index n = tile.at.rows, width = tile.at.stride, keys = at.keys.size(), size = keys * width;
+  const Index padded = packet_padded<S>(d), padded_v = packet_padded<S>(d_v);
+  const Index packets = padded / lanes<S>, packets_v = padded_v / lanes<S>;
+  S *const p = scratch.s, *const ds = scratch.ds;
+  tile.at.key = at.keys.begin;
+  tile.at.keys = keys;
+  tile_product<Operand::plain>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt, width, p, width, Start::zero);
+  tile_product<Operand::plain>(keys, width / lanes<S>, d_v, at.v, at.ldv, tile.dot, width, ds, width, Start::zero);
+  const bool capped = logits.soft_cap != S(0);
+  if (capped) {
+    soft_cap_tile(p, size, logits.soft_cap);
+    const S inverse = S(1) / logits.soft_cap;
+    for (Index i = 0; i < size; ++i) scratch.slope[i] = S(1) - (p[i] * inverse) * (p[i] * inverse);
+  }
+  if (term.active()) term.fill(tile.at, p);
+  weights_and_cotangents(p, ds, keys, width, tile.lse, tile.delta);
+  const bool tested = !pattern.all({tile.positions[0], tile.positions[n - 1] + 1}, at.keys);
+  if (tested) {
+    mask_tile(pattern, tile.positions, at.keys, width, S(0), p);
+    mask_tile(pattern, tile.positions, at.keys, width, S(0), ds);
+    if (capped) mask_tile(pattern, tile.positions, at.keys, width, S(0), scratch.slope);
+  }
+  if (term.active()) term.pull(tile.at, ds);
+  if (capped)
+    for (Index i = 0; i < size; ++i) ds[i] *= scratch.slope[i];
+  if (tested) {
+    const auto key_seen = [&](Index c, Index r) { return pattern.sees(tile.positions[r], at.keys.begin + c); };
+    const auto sees_key = [&](Index r, Index c) { return pattern.sees(tile.positions[r], at.keys.begin + c); };
+    const S* const as_is = nullptr;
+    product_where_seen<Operand::plain>(keys, packets_v, n, p, width, tile.d_o, padded_v, at.dv, padded_v, Start::add,
+                                       as_is, scratch.finite, key_seen);
+    product_where_seen<Operand::plain>(keys, packets, n, ds, width, tile.q, padded, at.dk, padded, Start::add, as_is,
+                                       scratch.finite, key_seen);
+    product_where_seen<Operand::transposed>(n, packets, keys, ds, width, at.k, at.ldk, tile.dq, padded, Start::add,
+                                            as_is, scratch.finite, sees_key);
+  } else {
+    tile_product<Operand::plain>(keys, packets_v, n, p, width, tile.d_o, padded_v, at.dv, padded_v, Start::add);
+    tile_product<Operand::plain>(keys, packets, n, ds, width, tile.q, padded, at.dk, padded, Start::add);
+    tile_product<Operand::transposed>(n, packets, keys, ds, width, at.k, at.ldk, tile.dq, padded, Start::add);
+  }
+}
+
+/// Query rows `rows`, at most a superblock.
+template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
+void backward_superblock(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in,
+                         const ConstOut<S>& out, const ConstOut<S>& dout, Range rows, Qkv<View<S>>& din, Arena& arena) {
+  const Arena::Frame frame(arena);
+  const Index d = in.q.cols(), d_v = in.v.cols();
+  const Index padded = packet_padded<S>(d), padded_v = packet_padded<S>(d_v);
+  const BackwardScratch<S> scratch(rows.size(), in.k.rows(), d, d_v, in.k.outerStride() != d, in.v.outerStride() != d_v,
+                                   [&]<class T>(T*, Index count) { return arena.take<T>(count); });
+  const Index n_tiles = BackwardScratch<S>::n_tiles(rows.size());
+  const Ranges all = open_tiles(pattern, logits.scale, in, out, dout, rows, scratch);
+  for (const Range range : all)
+    for (Index from = range.begin; from < range.end; from += block_keys) {
+      const Range block = {from, std::min(range.end, from + block_keys)};
+      const S *k = in.k.data() + from * in.k.outerStride(), *v = in.v.data() + from * in.v.outerStride();
+      if (scratch.k) gather_rows(k, in.k.outerStride(), block.size(), d, scratch.k, padded);
+      if (scratch.v) gather_rows(v, in.v.outerStride(), block.size(), d_v, scratch.v, d_v);
+      if (scratch.k) k = scratch.k;
+      if (scratch.v) v = scratch.v;
+      const Index ldk = scratch.k ? padded : in.k.outerStride(), ldv = scratch.v ? d_v : in.v.outerStride();
+      std::fill_n(scratch.dk, block.size() * padded, S(0));
+      std::fill_n(scratch.dv, block.size() * padded_v, S(0));
+      for (Index t = 0; t < n_tiles; ++t)
+        for (const Range named : scratch.tiles[t].ranges) {
+          const Range part = intersect(named, block);
+          for (Index j = part.begin; j < part.end; j += tile_keys) {
+            const Index c = j - from;
+            const KeyRows<S> keys = {.keys = {j, std::min(part.end, j + tile_keys)},
+                                     .k = k + c * ldk,
+                                     .v = v + c * ldv,
+                                     .ldk = ldk,
+                                     .ldv = ldv,
+                                     .dk = scratch.dk + c * padded,
+                                     .dv = scratch.dv + c * padded_v};
+            backward_tile(pattern, term, logits, scratch.tiles[t], keys, d, d_v, scratch);
+          }
+        }
+      add_rows(scratch.dk, padded, logits.scale, block.size(), d, din.k.data() + from * din.k.outerStride(),
+               din.k.outerStride());
+      add_rows(scratch.dv, padded_v, S(1), block.size(), d_v, din.v.data() + from * din.v.outerStride(),
+               din.v.outerStride());
+    }
+  add_rows(scratch.dq, padded, logits.scale, rows.size(), d, din.q.data() + rows.begin * din.q.outerStride(),
+           din.q.outerStride());
+}
+
+}  // namespace detail
+
+/// Adds the gradients of softmax_forward (group 1) to `din`, and hands the cotangents of the scores to `term.pull`.
+/// `out` is what forward made, `dout` its cotangent; an empty `dout.lse` stands for zeros.
+template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
+void softmax_backward(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in,
+                      ConstOut<S> out, ConstOut<S> dout, Qkv<View<S>> din, Arena& scratch) {
+  for (Index row = 0; row < in.q.rows(); row += detail::superblock_rows) {
+    const Range rows = {row, std::min(in.q.rows(), row + detail::superblock_rows)};
+    detail::backward_superblock(pattern, term, logits, in, out, dout, rows, din, scratch);
+  }
+}
+
+/// Bytes of scratch that softmax_backward takes. `strided`: rows of k and v do not lie side by side.
+template <class S>
+std::size_t softmax_backward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided) {
+  std::size_t bytes = 0;
+  detail::BackwardScratch<S>(std::min(n_q, detail::superblock_rows), n_k, d, d_v, strided, strided,
+                             [&]<class T>(T* none, Index count) {
+                               bytes += Arena::size_of<T>(count);
+                               return none;
+                             });
+  return bytes;
+}
+
+}  // namespace heed

@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: 2026 The heed authors
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <layers.hpp>
+#include <verdict.hpp>
+
+/// Chunks of any size, sequence by sequence at their own pace, give the rows of the causal forward over all tokens,
+/// within rounding.
+struct StreamingEqualsBatch {
+  static constexpr const char* name = "streaming_equals_batch";
+
+  template <class P>
+  static void check(Verdict& v) {
+    using S = typename P::Scalar;
+    for (const auto& options : layer_options<P>()) {
+      Layer<P> layer(options);
+      if (layer.attention.policy().causality() == heed::Causality::none) continue;
+      const heed::Index n[2] = {67, 40};
+      const heed::Batch all = heed::Batch::ragged({n[0], n[1]});
+      const heed::Matrix<S> x = tokens<S>(n[0] + n[1], options.d_model, 9);
+      const heed::Matrix<S> y = layer.forward(x, all);
+      for (const int pace : {0, 1, 2}) {
+        auto state = layer.attention.start(2, 67, 40);
+        heed::Index at[2] = {0, 0};
+        heed::Random random(static_cast<std::uint64_t>(pace));
+        for (int round = 0; at[0] < n[0] || at[1] < n[1]; ++round) {
+          heed::Index size[2];
+          for (int s : {0, 1}) {
+            const heed::Index wish = pace == 0 ? 1 : pace == 1 ? (round == 0 ? 40 : 1) : random.below(14);
+            size[s] = std::min(wish, n[s] - at[s]);
+          }
+          heed::Matrix<S> chunk(size[0] + size[1], options.d_model);
+          chunk << x.middleRows(at[0], size[0]), x.middleRows(n[0] + at[1], size[1]);
+          const heed::Matrix<S> got =
+              layer.attention.step(layer.weights(), state, chunk, heed::Batch::ragged({size[0], size[1]}));
+          for (int s : {0, 1}) {
+            const auto expected = y.middleRows((s == 0 ? 0 : n[0]) + at[s], size[s]);
+            const auto rows = got.middleRows(s == 0 ? 0 : size[0], size[s]);
+            for (heed::Index i = 0; i < rows.rows(); ++i)
+              for (heed::Index j = 0; j < rows.cols(); ++j)
+                v.expect(std::abs(rows(i, j) - expected(i, j)) <=
+                             S(128) * std::numeric_limits<S>::epsilon() * (S(4) + std::abs(expected(i, j))),
+                         "sequence ", s, ", token ", at[s] + i, ": ", rows(i, j), " in the stream, ", expected(i, j),
+                         " in the batch");
+            at[s] += size[s];
+          }
+        }
+      }
+    }
+  }
+  template <class Family>
+  static constexpr bool applies = heed::StreamingPolicy<typename Family::template Of<float>>;
+  template <class Family>
+  static Verdict check_family() {
+    Verdict v;
+    check<typename Family::template Of<float>>(v);
+    check<typename Family::template Of<double>>(v);
+    return v;
+  }
+};
