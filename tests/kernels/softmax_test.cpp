@@ -259,10 +259,12 @@ TYPED_TEST(Softmax, ForwardAgreesWithTheTextbook) {
 
 TYPED_TEST(Softmax, ForwardOfGroupedQueries) {
   std::mt19937 random(12);
-  for (unsigned i = 0; i < 60 && !this->HasFailure(); ++i) {
+  for (unsigned i = 0; i < 150 && !this->HasFailure(); ++i) {
     Shape s = random_shape(random, 65);
-    s.group = 1 + Index(i) % 8;
-    s.n_q = s.n_q / 4 * s.group;
+    s.group = 1 + Index(i) % 9;
+    s.n_q = (i % 3 == 0 ? s.n_q / 4 : 1) * s.group;  // one time step is another path
+    if (i % 3 == 1) s.d = s.d_v = 64;
+    if (i % 15 == 1) s.n_k = 1100;
     Case<TypeParam> x(s, i);
     check_forward(x);
   }
@@ -280,7 +282,7 @@ TYPED_TEST(Softmax, EmptySides) {
 
 TYPED_TEST(Softmax, HugeLogitsStayFinite) {
   using S = TypeParam;
-  for (const Index n_q : {1, 50})
+  for (const Index n_q : {1, 50})  // a row, tiles
     for (const double size : {1e6, 1e12, 1e30}) {
       Case<S> x({.n_q = n_q, .n_k = 70, .d = 16, .d_v = 16, .size = size}, 6);
       x.forward();
@@ -317,6 +319,8 @@ TYPED_TEST(Softmax, WhatIsNotSeenCannotBeFelt) {
     Shape s = random_shape(random, 129);
     if (s.n_q == 0 || s.n_k == 0) continue;
     if (i % 4 == 0) s.n_q = 1 + Index(i) / 4 % 3;
+    if (i % 4 == 1) s.n_q = s.group = 2 + Index(i) % 7;
+    if (i % 8 < 2) s.d = s.d_v = 16;
     SCOPED_TRACE(testing::Message() << s);
     Case<S> clean(s, i), dirty(s, i);
     const Index j = Index(random() % unsigned(s.n_k)), bad_q = Index(random() % unsigned(s.n_q));
@@ -489,6 +493,11 @@ TYPED_TEST(Softmax, BackwardKeepsWhatIsNotSeenApart) {
 
 TYPED_TEST(Softmax, ScratchIsWhatIsPublished) {
   using S = TypeParam;
+  for (const Index group : {1, 3, 8, 20}) {
+    Case<S> x({.n_q = group, .n_k = 40, .d = 64, .d_v = 32, .group = group}, 8);
+    x.forward();
+    EXPECT_EQ(x.arena.peak(), softmax_forward_scratch<S>(group, 40, 64, 32, false, group)) << group;
+  }
   for (const Index n : {1, 2, 3, 30, 288, 290, 512, 700})
     for (const Index pad : {0, 8}) {
       Case<S> x({.n_q = n, .n_k = n, .d = 32, .d_v = 16, .pad = pad, .pattern = {AnyPattern::causal}}, 8);

@@ -41,7 +41,7 @@ EIGEN_ALWAYS_INLINE void store(S* to, const Packet<S>& x) {
   Eigen::internal::pstoreu(to, x);
 }
 using Eigen::internal::padd;
-using Eigen::internal::pmax;   // may drop or keep a NaN: never rely on either
+using Eigen::internal::pmax;  // may drop or keep a NaN: never rely on either
 using Eigen::internal::pmul;
 using Eigen::internal::psub;
 

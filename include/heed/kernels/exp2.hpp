@@ -56,7 +56,8 @@ EIGEN_ALWAYS_INLINE Packet<S> exp2(const Packet<S>& x) {
   return exp2_of_product<S>(x, S(1), S(std::numeric_limits<S>::min_exponent - 1));
 }
 
-/// e^x within (2 + |x| / 4) ulp where multiply-adds are fused, else (2 + 1.5 |x|); exact 0 for x < -86.6 (-707 for double).
+/// e^x within (2 + |x| / 4) ulp where multiply-adds are fused, else (2 + 1.5 |x|); exact 0 for x < -86.6 (-707 for
+/// double).
 template <class S>
 EIGEN_ALWAYS_INLINE Packet<S> exp(const Packet<S>& x) {
   return exp2_of_product<S>(x, S(1.44269504088896340735992468100189214L),

@@ -173,7 +173,7 @@ void backward_tile(const Pattern& pattern, const Term& term, Logits<S> logits, B
   tile.at.keys = keys;
   tile_product<Operand::plain>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt, width, p, width, Start::zero);
   tile_product<Operand::plain>(keys, width / lanes<S>, d_v, at.v, at.ldv, tile.dot, width, ds, width, Start::zero);
-  const bool capped = logits.soft_cap != S(0);
+  const bool capped = logits.soft_cap > S(0);
   if (capped) {
     soft_cap_tile(p, size, logits.soft_cap);
     const S inverse = S(1) / logits.soft_cap;

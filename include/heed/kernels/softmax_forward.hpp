@@ -6,7 +6,7 @@
 #include <heed/kernels/exp2.hpp>
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
-#include <heed/kernels/softmax_rows.hpp>
+#include <heed/kernels/softmax_group.hpp>
 
 #include <limits>
 #include <memory>
@@ -79,23 +79,6 @@ bool softmax_step(S* s, Index keys, Index width, S* m, S* l, S* alpha) {
       return softmax_step<2>(s, keys, m, l, alpha);
     default:
       return softmax_step<3>(s, keys, m, l, alpha);
-  }
-}
-
-/// o = sums / l and lse = m + log l of a tile; a row that saw no key has o = 0 and lse = -inf.
-template <class S>
-void finish_tile(const ForwardTile<S>& tile, Index padded, Out<S>& out) {
-  for (Index r = 0; r < tile.at.rows; ++r) {
-    const Index row = tile.at.row + r;
-    S* const to = out.o.data() + row * out.o.outerStride();
-    const S* const o = tile.o + r * padded;
-    if (tile.l[r] == S(0)) {
-      std::fill_n(to, out.o.cols(), S(0));
-    } else {
-      const S inverse = S(1) / tile.l[r];
-      for (Index e = 0; e < out.o.cols(); ++e) to[e] = o[e] * inverse;
-    }
-    out.lse[row] = tile.m[r] + std::log(tile.l[r]);
   }
 }
 
@@ -194,7 +177,7 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
             S* const s = scratch.s;
             tile_product<Operand::plain>(keys.size(), width / lanes<S>, d, k + j * ldk, ldk, tile.qt, width, s, width,
                                          Start::zero);
-            if (logits.soft_cap != S(0)) soft_cap_tile(s, keys.size() * width, logits.soft_cap);
+            if (logits.soft_cap > S(0)) soft_cap_tile(s, keys.size() * width, logits.soft_cap);
             if (term.active()) {
               tile.at.key = j;
               tile.at.keys = keys.size();
@@ -217,7 +200,11 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
         }
       }
     }
-  for (Index t = 0; t < n_tiles; ++t) finish_tile(scratch.tiles[t], padded, out);
+  for (Index t = 0; t < n_tiles; ++t) {
+    const ForwardTile<S>& tile = scratch.tiles[t];
+    for (Index r = 0; r < tile.at.rows; ++r)
+      finish_row(tile.o + r * padded, RowState<S>{tile.m[r], tile.l[r]}, tile.at.row + r, out);
+  }
 }
 
 }  // namespace detail
@@ -229,9 +216,8 @@ void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits,
                      Range rows, Index group, Out<S> out, Arena& scratch) {
   for (Index row = rows.begin; row < rows.end; row += detail::superblock_rows) {
     const Range part = {row, std::min(rows.end, row + detail::superblock_rows)};
-    if (detail::takes_row_path<S>(part.size(), in.q.cols(), in.v.cols()))
-      for (Index r = part.begin; r < part.end; ++r)
-        detail::softmax_row(pattern, term, logits, in, r, group, out, scratch);
+    if (detail::few_queries<S>(part, group, in.q.cols(), in.v.cols()))
+      detail::softmax_few(pattern, term, logits, in, part, group, out, scratch);
     else
       detail::softmax_superblock(pattern, term, logits, in, part, group, out, scratch);
   }
@@ -239,20 +225,25 @@ void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits,
 
 /// Bytes of scratch that softmax_forward takes. `strided`: rows of k and v do not lie side by side.
 template <class S>
-std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided) {
-  std::size_t bytes = 0;
+std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided, Index group = 1) {
+  std::size_t bytes = 0, most = 0;
   const auto add = [&]<class T>(T* none, Index count) {
     bytes += Arena::size_of<T>(count);
     return none;
   };
-  detail::ForwardScratch<S>(std::min(n_q, detail::superblock_rows), n_k, d, d_v, strided, strided, add);
-  const std::size_t tiles = bytes;
-  bytes = 0;
-  detail::RowScratch<S>(d_v, add);
-  const Index last = n_q % detail::superblock_rows;
-  return n_q > last ? (last > 0 && detail::takes_row_path<S>(last, d, d_v) ? std::max(tiles, bytes) : tiles)
-         : detail::takes_row_path<S>(last, d, d_v) ? bytes
-                                                   : tiles;
+  // The first superblock is the largest; the last may be so small that it goes another way.
+  const Index step = detail::superblock_rows, last = (n_q - 1) / step * step;
+  for (const Range rows : {Range{0, std::min(n_q, step)}, Range{last, n_q}}) {
+    bytes = 0;
+    if (!detail::few_queries<S>(rows, group, d, d_v))
+      detail::ForwardScratch<S>(rows.size(), n_k, d, d_v, strided, strided, add);
+    else if (group == 1)
+      detail::RowScratch<S>(d_v, add);
+    else
+      detail::GroupScratch<S>(rows.size(), d, d_v, add);
+    most = std::max(most, bytes);
+  }
+  return most;
 }
 
 }  // namespace heed

@@ -13,8 +13,8 @@
 #include <numeric>
 
 /// The softmax of a single query, as in decoding one token: nothing is used twice, so that reading K and V once is all
-/// the cost. Here d lies in the lanes, and keys pass in chunks: dot products with the query, online softmax over the
-/// chunk, values added up.
+/// the cost. Here d, whole packets of it, lies in the lanes, and keys pass in chunks: dot products with the query,
+/// online softmax over the chunk, values added up.
 ///
 /// The keys of a chunk come as a list of those the query sees: what it does not see is never read.
 
@@ -22,14 +22,6 @@ namespace heed::detail {
 
 /// Keys of a chunk.
 inline constexpr Index chunk_keys = 1024;
-
-/// Up to so many rows, one after the other, cost less than a tile that is nearly empty.
-inline constexpr Index row_path_rows = 3;
-/// This path takes whole packets only.
-template <class S>
-bool takes_row_path(Index rows, Index d, Index d_v) {
-  return rows <= row_path_rows && d > 0 && d_v > 0 && d % lanes<S> == 0 && d_v % lanes<S> == 0;
-}
 
 /// s[c] = scale q . k_j for the `count` keys j = list[c], a packet of keys at a time; the list is padded to whole
 /// packets with any keys.
@@ -107,6 +99,15 @@ S row_softmax(S* s, Index count, RowState<S>& state) {
   return alpha;
 }
 
+/// o = sums / l and lse = m + log l; a row that saw no key has o = 0 and lse = -inf.
+template <class S>
+void finish_row(const S* sums, const RowState<S>& state, Index row, Out<S>& out) {
+  S* const to = out.o.data() + row * out.o.outerStride();
+  const S inverse = S(1) / state.l;
+  for (Index e = 0; e < out.o.cols(); ++e) to[e] = state.l == S(0) ? S(0) : sums[e] * inverse;
+  out.lse[row] = state.m + std::log(state.l);
+}
+
 /// Calls take(type, count) for every buffer of the row path.
 template <class S>
 struct RowScratch {
@@ -148,7 +149,7 @@ void softmax_row(const Pattern& pattern, const Term& term, Logits<S> logits, con
       std::fill(scratch.list + count, scratch.list + packet_padded<S>(count), scratch.list[count - 1]);
       row_scores(in.q.data() + row * in.q.outerStride(), d, logits.scale, in.k.data(), in.k.outerStride(), scratch.list,
                  count, scratch.s);
-      if (logits.soft_cap != S(0)) soft_cap_tile(scratch.s, packet_padded<S>(count), logits.soft_cap);
+      if (logits.soft_cap > S(0)) soft_cap_tile(scratch.s, packet_padded<S>(count), logits.soft_cap);
       if (term.active()) {
         std::fill_n(scratch.bias, keys.size(), S(0));
         at.key = keys.begin;
@@ -160,10 +161,7 @@ void softmax_row(const Pattern& pattern, const Term& term, Logits<S> logits, con
       row_values(scratch.s, scratch.list, count, in.v.data(), in.v.outerStride(), alpha, scratch.o, d_v);
     }
   }
-  S* const to = out.o.data() + row * out.o.outerStride();
-  const S inverse = state.l == S(0) ? S(0) : S(1) / state.l;
-  for (Index e = 0; e < d_v; ++e) to[e] = scratch.o[e] * inverse;
-  out.lse[row] = state.m + std::log(state.l);
+  finish_row(scratch.o, state, row, out);
 }
 
 }  // namespace heed::detail

@@ -57,14 +57,17 @@ class Tiled {
   static std::vector<Preset<Options>> presets() { return {{"", {}}, {"", {.causal = true}}}; }
 
   Tiled(const Options& options, HeadShape shape)
-      : options_(options), shape_(shape), logits_(make_logits(options.scale, options.soft_cap, shape.key_dim)) {
+      : options_(options),
+        shape_(shape),
+        logits_(make_logits(options.scale, options.soft_cap, shape.key_dim)),
+        pattern_(compose(options)) {
     check_alibi(options.alibi, shape.heads);
   }
 
   HeadShape shape() const { return shape_; }
   Causality causality() const { return options_.causal ? Causality::strict : Causality::none; }
   Cost cost(CallShape call) const {
-    const double pairs = static_cast<double>(visible_pairs(pattern(), call.queries, call.keys));
+    const double pairs = static_cast<double>(visible_pairs(pattern_, call.queries, call.keys));
     const double d = static_cast<double>(shape_.key_dim), d_v = static_cast<double>(shape_.value_dim);
     Cost c;
     c.forward = pairs * (d + d_v);
@@ -81,14 +84,14 @@ class Tiled {
 
   Index rows_per_task() const { return softmax_rows_per_task<S>; }
   void forward_rows(const Head<Tiled>& h, const Qkv<ConstView<S>>& in, Range rows, Out<S> out, Arena& scratch) const {
-    softmax_forward(pattern(), term(h), logits_, in, rows, 1, out, scratch);
+    softmax_forward(pattern_, term(h), logits_, in, rows, 1, out, scratch);
   }
   void forward(const Head<Tiled>& h, const Qkv<ConstView<S>>& in, Out<S> out, Cache&, Arena& scratch) const {
     forward_rows(h, in, {0, in.q.rows()}, out, scratch);
   }
   void backward(const Head<Tiled>& h, const Qkv<ConstView<S>>& in, ConstOut<S> out, ConstOut<S> dout, const Cache&,
                 const Qkv<View<S>>& din, const HeadGradient<Tiled>&, Arena& scratch) const {
-    softmax_backward(pattern(), term(h), logits_, in, out, dout, din, scratch);
+    softmax_backward(pattern_, term(h), logits_, in, out, dout, din, scratch);
   }
 
   State start(Index capacity, Index) const {
@@ -109,26 +112,28 @@ class Tiled {
     const ConstView<S> v = block(state.v, 0, 0, state.size, state.v.cols());
     const Index rows = in.q.rows() * group;
     if (group == 1)
-      return softmax_forward(pattern(), term(first), logits_, {in.q, k, v}, {0, rows}, group, out, scratch);
+      return softmax_forward(pattern_, term(first), logits_, {in.q, k, v}, {0, rows}, group, out, scratch);
     // Time by time, the heads of the group one below the other: [n, group d] becomes [n group, d].
     View<S> q = scratch.matrix<S>(rows, k.cols()), o = scratch.matrix<S>(rows, v.cols());
     for (Index r = 0; r < rows; ++r) q.row(r) = in.q.block(r / group, r % group * k.cols(), 1, k.cols());
-    softmax_forward(pattern(), term(first), logits_, {view(q), k, v}, {0, rows}, group, {o, out.lse}, scratch);
+    softmax_forward(pattern_, term(first), logits_, {view(q), k, v}, {0, rows}, group, {o, out.lse}, scratch);
     for (Index r = 0; r < rows; ++r) out.o.block(r / group, r % group * v.cols(), 1, v.cols()) = o.row(r);
   }
 
  private:
-  auto pattern() const {
+  /// What the options say, as one pattern; made once, as a pattern may hold tables.
+  static auto compose(const Options& o) {
     if constexpr (std::is_same_v<Pattern, Full>)
-      return Causal{options_.causal};
+      return Causal{o.causal};
     else
-      return Causal{options_.causal} & options_.pattern;
+      return Causal{o.causal} & o.pattern;
   }
   BiasTerm<S> term(const Head<Tiled>& h) const { return {h.context, options_.alibi, h.sequence, h.head, shape_.heads}; }
 
   Options options_;
   HeadShape shape_;
   Logits<S> logits_;
+  decltype(compose(Options{})) pattern_;
 };
 static_assert(RegisteredPolicy<Tiled<float>> && GroupStreamingPolicy<Tiled<float>> && RowwisePolicy<Tiled<float>>);
 
