@@ -170,7 +170,7 @@ class Attention {
     s.sizes.assign(static_cast<std::size_t>(sequences), 0);
     s.capacity = capacity;
     s.longest_chunk = longest_chunk;
-    s.scratch = policy_.cost(CallShape{longest_chunk * layout().group(), capacity}).forward_scratch;
+    s.scratch = policy_.cost(CallShape{longest_chunk, capacity, layout().group()}).forward_scratch;
     s.shape = shape();
     return s;
   }

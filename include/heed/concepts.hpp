@@ -65,11 +65,14 @@ struct Tile {
 /// What is added to the scores of a tile (after scale and soft cap), and how its gradient goes back.
 ///
 /// - `active()`: false if `fill` would add nothing and `pull` take nothing; then neither is called.
-/// - `fill(tile, s)` adds to every score of the tile. -inf is allowed and masks.
+/// - `fill(tile, s)` adds to every score of the tile. Where it hides a key it writes -inf, whatever the score was.
+/// - `hides()`: whether it ever hides one. Then `sees(tile, r, j)` says whether row r of the tile sees key j.
 /// - `pull(tile, ds)` is given the cotangent of the same tile, dE, exactly 0 where nothing is seen.
 template <class T, class S>
-concept ScoreTerm = requires(const T t, const Tile& tile, S* s, const S* ds) {
+concept ScoreTerm = requires(const T t, const Tile& tile, Index r, Index j, S* s, const S* ds) {
   { t.active() } -> std::same_as<bool>;
+  { t.hides() } -> std::same_as<bool>;
+  { t.sees(tile, r, j) } -> std::same_as<bool>;
   t.fill(tile, s);
   t.pull(tile, ds);
 };
@@ -82,9 +85,9 @@ struct HeadShape {
   Index key_dim = 0, value_dim = 0, heads = 1;
 };
 
-/// One call: how many queries and keys.
+/// One call: how many queries and keys, and how many query heads share the keys in it (`GroupStreamingPolicy`).
 struct CallShape {
-  Index queries = 0, keys = 0;
+  Index queries = 0, keys = 0, group = 1;
   friend bool operator==(CallShape, CallShape) = default;
 };
 

@@ -343,7 +343,8 @@ struct Distances : Base<S> {
     const View<S>* dq = nullptr;
     const HeadGradient<Distances>* g = nullptr;
     bool active() const { return true; }
-    bool sees(Index, Index, Index) const { return true; }
+    bool hides() const { return false; }
+    bool sees(const Tile&, Index, Index) const { return true; }
     template <class F>
     void each(const Tile& t, const F& f) const {
       for (Index r = 0; r < t.rows; ++r)

@@ -70,6 +70,8 @@ struct Bumps {
   Table* gradient = nullptr;
   static Real at(Index row, Index key) { return Real(row % 3) - Real(key % 5) / 2; }
   bool active() const { return strength != 0; }
+  bool hides() const { return false; }
+  bool sees(const heed::Tile&, Index, Index) const { return true; }
   void fill(const Tile& tile, S* s) const {
     for (Index c = 0; c < tile.keys; ++c)
       for (Index r = 0; r < tile.rows; ++r)

@@ -90,10 +90,11 @@ class BiasTerm {
 
   bool active() const { return !bias_.empty() || !slopes_.empty(); }
 
-  /// Whether the bias lets row i (of `member`, at position p) see key j.
-  bool sees(Index i, Index member, Index j) const {
-    return bias_.empty() || !hidden(bias_.blocks[block_of(member)](i, j));
+  bool hides() const { return !bias_.empty(); }
+  bool sees(const Tile& tile, Index r, Index j) const {
+    return bias_.empty() || !hidden(bias_.blocks[block_of(tile.member(r))]((tile.row + r) / tile.group, j));
   }
+  /// Of a single pair; -inf where the bias hides it.
   S at(Index i, Index position, Index j) const {
     S e = bias_.empty() ? S(0) : bias_.blocks[block_of(0)](i, j);
     if (!slopes_.empty()) e -= slope(0) * static_cast<S>(std::abs(position - j));

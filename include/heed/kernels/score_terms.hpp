@@ -9,6 +9,8 @@ namespace heed {
 /// Adds nothing.
 struct NoTerm {
   constexpr bool active() const { return false; }
+  constexpr bool hides() const { return false; }
+  constexpr bool sees(const Tile&, Index, Index) const { return true; }
   template <class S>
   void fill(const Tile&, S*) const {}
   template <class S>

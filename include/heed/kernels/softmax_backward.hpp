@@ -181,18 +181,28 @@ void backward_tile(const Pattern& pattern, const Term& term, Logits<S> logits, B
   }
   if (term.active()) term.fill(tile.at, p);
   weights_and_cotangents(p, ds, keys, width, tile.lse, tile.delta);
-  const bool tested = !pattern.all({tile.positions[0], tile.positions[n - 1] + 1}, at.keys);
-  if (tested) {
+  const bool all = pattern.all({tile.positions[0], tile.positions[n - 1] + 1}, at.keys);
+  const auto sees_key = [&](Index r, Index c) {
+    const Index j = at.keys.begin + c;
+    return pattern.sees(tile.positions[r], j) && term.sees(tile.at, r, j);
+  };
+  if (!all) {
     mask_tile(pattern, tile.positions, at.keys, width, S(0), p);
     mask_tile(pattern, tile.positions, at.keys, width, S(0), ds);
     if (capped) mask_tile(pattern, tile.positions, at.keys, width, S(0), scratch.slope);
   }
+  if (term.hides())
+    for (Index c = 0; c < keys; ++c)
+      for (Index r = 0; r < n; ++r)
+        if (!term.sees(tile.at, r, at.keys.begin + c)) {
+          p[c * width + r] = ds[c * width + r] = S(0);
+          if (capped) scratch.slope[c * width + r] = S(0);
+        }
   if (term.active()) term.pull(tile.at, ds);
   if (capped)
     for (Index i = 0; i < size; ++i) ds[i] *= scratch.slope[i];
-  if (tested) {
-    const auto key_seen = [&](Index c, Index r) { return pattern.sees(tile.positions[r], at.keys.begin + c); };
-    const auto sees_key = [&](Index r, Index c) { return pattern.sees(tile.positions[r], at.keys.begin + c); };
+  if (!all || term.hides()) {
+    const auto key_seen = [&](Index c, Index r) { return sees_key(r, c); };
     const S* const as_is = nullptr;
     product_where_seen<Operand::plain>(keys, packets_v, n, p, width, tile.d_o, padded_v, at.dv, padded_v, Start::add,
                                        as_is, scratch.finite, key_seen);

@@ -37,9 +37,9 @@ struct ForwardTile {
 };
 
 /// One step of the online softmax on s [keys][N packets]: takes the maxima m and sums l on, turns the scores into
-/// weights e^(s - m). True if a maximum moved: then alpha = e^(old m - new m), and l is rescaled already.
+/// weights e^(s - m - room). True if a maximum moved: then alpha = e^(old m - new m), and l is rescaled already.
 template <int N, class S>
-bool softmax_step(S* s, Index keys, S* m, S* l, S* alpha) {
+bool softmax_step(S* s, Index keys, S room, S* m, S* l, S* alpha) {
   using P = Packet<S>;
   constexpr Index width = N * lanes<S>;
   P top[std::size_t{N}], sum[std::size_t{N}];
@@ -59,6 +59,7 @@ bool softmax_step(S* s, Index keys, S* m, S* l, S* alpha) {
       store<S>(alpha + v * lanes<S>, a);
       sum[v] = pmul(sum[v], a);
     }
+  for (int v = 0; v < N; ++v) top[v] = padd(top[v], broadcast(room));
   for (Index c = 0; c < keys; ++c)
     for (int v = 0; v < N; ++v) {
       S* const at = s + c * width + v * lanes<S>;
@@ -71,14 +72,14 @@ bool softmax_step(S* s, Index keys, S* m, S* l, S* alpha) {
 }
 
 template <class S>
-bool softmax_step(S* s, Index keys, Index width, S* m, S* l, S* alpha) {
+bool softmax_step(S* s, Index keys, Index width, S room, S* m, S* l, S* alpha) {
   switch (width / lanes<S>) {
     case 1:
-      return softmax_step<1>(s, keys, m, l, alpha);
+      return softmax_step<1>(s, keys, room, m, l, alpha);
     case 2:
-      return softmax_step<2>(s, keys, m, l, alpha);
+      return softmax_step<2>(s, keys, room, m, l, alpha);
     default:
-      return softmax_step<3>(s, keys, m, l, alpha);
+      return softmax_step<3>(s, keys, room, m, l, alpha);
   }
 }
 
@@ -145,65 +146,78 @@ Ranges open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, 
   return all;
 }
 
+/// The keys [keys.begin, keys.end) as one tile needs them: their rows of k and v.
+template <class S>
+struct KeyBlock {
+  Range keys;
+  const S *k, *v;
+  Index ldk, ldv;
+};
+
+/// Takes one tile of queries past at most `tile_keys` keys.
+template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
+void forward_tile(const Pattern& pattern, const Term& term, Logits<S> logits, ForwardTile<S>& tile,
+                  const KeyBlock<S>& at, S room, Index d, Index padded, const ForwardScratch<S>& scratch) {
+  const Index n = tile.at.rows, width = tile.at.stride, keys = at.keys.size(), packets = padded / lanes<S>;
+  S* const s = scratch.s;
+  tile_product<Operand::plain>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt, width, s, width, Start::zero);
+  if (logits.soft_cap > S(0)) soft_cap_tile(s, keys * width, logits.soft_cap);
+  tile.at.key = at.keys.begin;
+  tile.at.keys = keys;
+  if (term.active()) term.fill(tile.at, s);
+  const bool all = pattern.all({tile.positions[0], tile.positions[n - 1] + 1}, at.keys);
+  if (!all) mask_tile(pattern, tile.positions, at.keys, width, -std::numeric_limits<S>::infinity(), s);
+  const bool moved = softmax_step(s, keys, width, room, tile.m, tile.l, scratch.alpha);
+  const Start start = tile.started ? Start::add : Start::zero;
+  const S* const alpha = tile.started && moved ? scratch.alpha : nullptr;
+  tile.started = true;
+  if (all && !term.hides())
+    tile_product<Operand::transposed>(n, packets, keys, s, width, at.v, at.ldv, tile.o, padded, start, alpha);
+  else
+    product_where_seen<Operand::transposed>(n, packets, keys, s, width, at.v, at.ldv, tile.o, padded, start, alpha,
+                                            scratch.finite, [&](Index r, Index c) {
+                                              const Index j = at.keys.begin + c;
+                                              return pattern.sees(tile.positions[r], j) && term.sees(tile.at, r, j);
+                                            });
+}
+
 /// Query rows `rows`, at most a superblock.
 template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
 void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in,
                         Range rows, Index group, Out<S>& out, Arena& arena) {
   const Arena::Frame frame(arena);
-  const Index d = in.q.cols(), d_v = in.v.cols(), padded = packet_padded<S>(d_v), packets = padded / lanes<S>;
+  const Index d = in.q.cols(), d_v = in.v.cols(), padded = packet_padded<S>(d_v);
   const ForwardScratch<S> scratch(rows.size(), in.k.rows(), d, d_v, in.k.outerStride() != d, in.v.outerStride() != d_v,
                                   [&]<class T>(T*, Index count) { return arena.take<T>(count); });
   const Index n_tiles = ForwardScratch<S>::n_tiles(rows.size());
+  const S room = weight_room<S>(in.k.rows());
   const Ranges all = open_tiles(pattern, logits.scale, in, rows, group, scratch);
-
   for (const Range range : all)
     for (Index from = range.begin; from < range.end; from += block_keys) {
       const Range block = {from, std::min(range.end, from + block_keys)};
+      const S *k = in.k.data() + from * in.k.outerStride(), *v = in.v.data() + from * in.v.outerStride();
+      if (scratch.k) gather_rows(k, in.k.outerStride(), block.size(), d, scratch.k, d);
+      if (scratch.v) gather_rows(v, in.v.outerStride(), block.size(), d_v, scratch.v, padded);
+      if (scratch.k) k = scratch.k;
+      if (scratch.v) v = scratch.v;
       const Index ldk = scratch.k ? d : in.k.outerStride(), ldv = scratch.v ? padded : in.v.outerStride();
-      const S* const k = scratch.k ? scratch.k - block.begin * d : in.k.data();  // row j of the keys is k + j * ldk
-      const S* const v = scratch.v ? scratch.v - block.begin * padded : in.v.data();
-      if (scratch.k)
-        gather_rows(in.k.data() + block.begin * in.k.outerStride(), in.k.outerStride(), block.size(), d, scratch.k, d);
-      if (scratch.v)
-        gather_rows(in.v.data() + block.begin * in.v.outerStride(), in.v.outerStride(), block.size(), d_v, scratch.v,
-                    padded);
-      for (Index t = 0; t < n_tiles; ++t) {
-        ForwardTile<S>& tile = scratch.tiles[t];
-        const Index n = tile.at.rows, width = tile.at.stride;
-        for (const Range named : tile.ranges) {
+      for (Index t = 0; t < n_tiles; ++t)
+        for (const Range named : scratch.tiles[t].ranges) {
           const Range part = intersect(named, block);
           for (Index j = part.begin; j < part.end; j += tile_keys) {
-            const Range keys = {j, std::min(part.end, j + tile_keys)};
-            S* const s = scratch.s;
-            tile_product<Operand::plain>(keys.size(), width / lanes<S>, d, k + j * ldk, ldk, tile.qt, width, s, width,
-                                         Start::zero);
-            if (logits.soft_cap > S(0)) soft_cap_tile(s, keys.size() * width, logits.soft_cap);
-            if (term.active()) {
-              tile.at.key = j;
-              tile.at.keys = keys.size();
-              term.fill(tile.at, s);
-            }
-            const bool tested = !pattern.all({tile.positions[0], tile.positions[n - 1] + 1}, keys);
-            if (tested) mask_tile(pattern, tile.positions, keys, width, -std::numeric_limits<S>::infinity(), s);
-            const bool moved = softmax_step(s, keys.size(), width, tile.m, tile.l, scratch.alpha);
-            const Start start = tile.started ? Start::add : Start::zero;
-            const S* const alpha = tile.started && moved ? scratch.alpha : nullptr;
-            if (tested)
-              product_where_seen<Operand::transposed>(
-                  n, packets, keys.size(), s, width, v + j * ldv, ldv, tile.o, padded, start, alpha, scratch.finite,
-                  [&](Index r, Index c) { return pattern.sees(tile.positions[r], j + c); });
-            else
-              tile_product<Operand::transposed>(n, packets, keys.size(), s, width, v + j * ldv, ldv, tile.o, padded,
-                                                start, alpha);
-            tile.started = true;
+            const KeyBlock<S> at = {.keys = {j, std::min(part.end, j + tile_keys)},
+                                    .k = k + (j - from) * ldk,
+                                    .v = v + (j - from) * ldv,
+                                    .ldk = ldk,
+                                    .ldv = ldv};
+            forward_tile(pattern, term, logits, scratch.tiles[t], at, room, d, padded, scratch);
           }
         }
-      }
     }
   for (Index t = 0; t < n_tiles; ++t) {
     const ForwardTile<S>& tile = scratch.tiles[t];
     for (Index r = 0; r < tile.at.rows; ++r)
-      finish_row(tile.o + r * padded, RowState<S>{tile.m[r], tile.l[r]}, tile.at.row + r, out);
+      finish_row(tile.o + r * padded, RowState<S>{tile.m[r], tile.l[r]}, room, tile.at.row + r, out);
   }
 }
 
@@ -216,7 +230,7 @@ void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits,
                      Range rows, Index group, Out<S> out, Arena& scratch) {
   for (Index row = rows.begin; row < rows.end; row += detail::superblock_rows) {
     const Range part = {row, std::min(rows.end, row + detail::superblock_rows)};
-    if (detail::few_queries<S>(part, group, in.q.cols(), in.v.cols()))
+    if (detail::few_queries<S>(part, group, in.q.cols(), in.v.cols()) && (group == 1 || !term.hides()))
       detail::softmax_few(pattern, term, logits, in, part, group, out, scratch);
     else
       detail::softmax_superblock(pattern, term, logits, in, part, group, out, scratch);

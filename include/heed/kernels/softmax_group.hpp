@@ -59,7 +59,7 @@ Index for_each_run(const Pattern& pattern, Index p, Range keys, const F& f) {
   return count;
 }
 
-/// Query rows `rows`, all at one position.
+/// Query rows `rows`, all at one position. The term hides no keys: the heads would not see the same ones.
 template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
 void softmax_group(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in, Range rows,
                    Index group, Out<S>& out, Arena& arena) {
@@ -71,6 +71,7 @@ void softmax_group(const Pattern& pattern, const Term& term, Logits<S> logits, c
   const Index p = at.position(0);
   std::fill_n(scratch.states, n, RowState<S>{});
   std::fill_n(scratch.o, n * d_v, S(0));
+  const S room = weight_room<S>(n_k);
   const Index padded = GroupScratch<S>::padded(n);
   std::fill_n(scratch.q, padded * d, S(0));
   for (Index r = 0; r < n; ++r)
@@ -102,7 +103,7 @@ void softmax_group(const Pattern& pattern, const Term& term, Logits<S> logits, c
         });
       }
       for (Index r = 0; r < n; ++r)
-        scratch.alpha[r] = row_softmax(scratch.s + r * group_keys, count, scratch.states[r]);
+        scratch.alpha[r] = row_softmax(scratch.s + r * group_keys, count, room, scratch.states[r]);
       for_each_run(pattern, p, keys, [&](Range run, Index before) {
         tile_product<Operand::plain>(n, d_v / lanes<S>, run.size(), scratch.s + before, group_keys,
                                      in.v.data() + run.begin * ldv, ldv, scratch.o, d_v, Start::add,
@@ -110,7 +111,7 @@ void softmax_group(const Pattern& pattern, const Term& term, Logits<S> logits, c
       });
     }
   }
-  for (Index r = 0; r < n; ++r) finish_row(scratch.o + r * d_v, scratch.states[r], rows.begin + r, out);
+  for (Index r = 0; r < n; ++r) finish_row(scratch.o + r * d_v, scratch.states[r], room, rows.begin + r, out);
 }
 
 /// Whether `rows` are too few for tiles: one position and at most half a packet of rows, or up to three single rows,

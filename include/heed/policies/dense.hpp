@@ -143,7 +143,7 @@ class Dense {
  private:
   BiasTerm<S> term(const Head<Dense>& h) const { return {h.context, options_.alibi, h.sequence, h.head, shape_.heads}; }
   bool seen(const BiasTerm<S>& bias, Index shift, Index i, Index j) const {
-    return (!options_.causal || j <= i + shift) && bias.sees(i, 0, j);
+    return (!options_.causal || j <= i + shift) && bias.at(i, i + shift, j) != -std::numeric_limits<S>::infinity();
   }
 
   Options options_;

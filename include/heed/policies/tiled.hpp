@@ -72,7 +72,11 @@ class Tiled {
     Cost c;
     c.forward = pairs * (d + d_v);
     c.backward = pairs * (3 * d + 2 * d_v);
-    c.forward_scratch = softmax_forward_scratch<S>(call.queries, call.keys, shape_.key_dim, shape_.value_dim, true);
+    c.forward_scratch = softmax_forward_scratch<S>(call.queries * call.group, call.keys, shape_.key_dim,
+                                                   shape_.value_dim, true, call.group);
+    if (call.group > 1)
+      c.forward_scratch += Arena::size_of<S>(call.queries * call.group * shape_.key_dim) +
+                           Arena::size_of<S>(call.queries * call.group * shape_.value_dim);
     c.backward_scratch = softmax_backward_scratch<S>(call.queries, call.keys, shape_.key_dim, shape_.value_dim, true);
     return c;
   }
