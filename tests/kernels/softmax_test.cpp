@@ -87,7 +87,7 @@ struct Bumps {
 /// A matrix inside a larger one of NaN, at an odd address.
 template <class S>
 struct Field {
-  Field(Index rows, Index cols, Index pad, std::mt19937& random, double size = 1)
+  Field(Index rows, Index cols, Index pad, std::minstd_rand& random, double size = 1)
       : store(static_cast<std::size_t>(rows * (cols + pad) + 3), std::numeric_limits<S>::quiet_NaN()),
         n(rows),
         width(cols),
@@ -147,7 +147,7 @@ struct Case {
   bool sees(Index row, Index key) const { return s.pattern.sees(position(row), key); }
 
   Shape s;
-  std::mt19937 random;
+  std::minstd_rand random;
   Field<S> q, k, v, o;
   Vector<S> lse;
   Arena arena;
@@ -226,7 +226,7 @@ constexpr std::array<Index, 22> lengths = {0,  1,  2,  3,  7,  8,  9,  15, 16,  
                                            33, 47, 48, 49, 63, 64, 65, 97, 129, 300, 500};
 constexpr std::array<Index, 12> widths = {1, 3, 4, 5, 8, 16, 17, 33, 40, 64, 80, 128};
 
-Shape random_shape(std::mt19937& random, Index longest) {
+Shape random_shape(std::minstd_rand& random, Index longest) {
   const auto pick = [&](Index n) { return std::uniform_int_distribution<Index>(0, n - 1)(random); };
   const auto length = [&] {
     Index n = longest + 1;
@@ -252,7 +252,7 @@ using Scalars = testing::Types<float, double, long double>;
 TYPED_TEST_SUITE(Softmax, Scalars);
 
 TYPED_TEST(Softmax, ForwardAgreesWithTheTextbook) {
-  std::mt19937 random(11);
+  std::minstd_rand random(11);
   for (unsigned i = 0; i < (this->slow ? 30 : 250) && !this->HasFailure(); ++i) {
     Case<TypeParam> x(random_shape(random, this->slow ? 129 : 500), i);
     check_forward(x);
@@ -260,7 +260,7 @@ TYPED_TEST(Softmax, ForwardAgreesWithTheTextbook) {
 }
 
 TYPED_TEST(Softmax, ForwardOfGroupedQueries) {
-  std::mt19937 random(12);
+  std::minstd_rand random(12);
   for (unsigned i = 0; i < 150 && !this->HasFailure(); ++i) {
     Shape s = random_shape(random, 65);
     s.group = 1 + Index(i) % 9;
@@ -316,7 +316,7 @@ TYPED_TEST(Softmax, TasksOverRowsChangeNoBit) {
 TYPED_TEST(Softmax, WhatIsNotSeenCannotBeFelt) {
   using S = TypeParam;
   const S nan = std::numeric_limits<S>::quiet_NaN(), inf = std::numeric_limits<S>::infinity();
-  std::mt19937 random(13);
+  std::minstd_rand random(13);
   for (unsigned i = 0; i < 120 && !this->HasFailure(); ++i) {
     Shape s = random_shape(random, 129);
     if (s.n_q == 0 || s.n_k == 0) continue;
@@ -369,7 +369,7 @@ struct Backward {
     dk.fill(S(0));
     dv.fill(S(0));
   }
-  std::mt19937 random;
+  std::minstd_rand random;
   Field<S> d_o;
   Vector<S> dlse;
   Field<S> dq, dk, dv;
@@ -439,7 +439,7 @@ void check_backward(const Shape& s, unsigned seed) {
 }
 
 TYPED_TEST(Softmax, BackwardAgreesWithTheTextbookAndAdds) {
-  std::mt19937 random(14);
+  std::minstd_rand random(14);
   for (unsigned i = 0; i < (this->slow ? 25 : 150) && !this->HasFailure(); ++i)
     check_backward<TypeParam>(random_shape(random, this->slow ? 97 : 300), i);
   for (const Index n : {0, 1, 5})
@@ -450,7 +450,7 @@ TYPED_TEST(Softmax, BackwardAgreesWithTheTextbookAndAdds) {
 TYPED_TEST(Softmax, BackwardKeepsWhatIsNotSeenApart) {
   using S = TypeParam;
   const S nan = std::numeric_limits<S>::quiet_NaN();
-  std::mt19937 random(15);
+  std::minstd_rand random(15);
   for (unsigned i = 0; i < 120 && !this->HasFailure(); ++i) {
     Shape s = random_shape(random, 129);
     if (s.n_q == 0 || s.n_k == 0) continue;
