@@ -123,7 +123,7 @@ struct WrongLse : Mutant<S, WrongLse> {
 };
 template <class S>
 struct Cases<WrongLse<S>> : SoftmaxCases<WrongLse<S>, SeesEverything> {};
-const bool wrong_lse = mutant<ResultsMerge, WrongLse>("log-sum-exp in base 2");
+const bool wrong_lse = mutant<ResultsMerge, WrongLse>("lse in base 2");
 
 template <class S>
 struct IgnoresStride : Mutant<S, IgnoresStride> {
