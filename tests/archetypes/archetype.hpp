@@ -365,7 +365,7 @@ struct Distances : Base<S> {
   };
   void forward(const Head<Distances>& h, const Qkv<ConstView<S>>& in, Out<S> out, typename Base<S>::Cache&,
                Arena& scratch) const {
-    softmax_forward(heed::Causal{}, Term{in.q, h}, Logits<S>{S(0.5), S(0)}, in, {0, in.q.rows()}, 1, out, scratch);
+    softmax_forward(heed::Causal{}, Term{in.q, h}, Logits<S>{S(0.5), S(0)}, in, {0, in.q.rows()}, out, scratch);
   }
   void backward(const Head<Distances>& h, const Qkv<ConstView<S>>& in, ConstOut<S> out, ConstOut<S> dout,
                 const typename Base<S>::Cache&, const Qkv<View<S>>& d, const HeadGradient<Distances>& g,

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include <gtest/gtest.h>
 #include <heed/kernels/softmax_backward.hpp>
-#include <heed/kernels/softmax_forward.hpp>
+#include <heed/kernels/softmax_stream.hpp>
 #include <heed/patterns/causal.hpp>
 
 #include <array>
@@ -117,12 +117,13 @@ struct Field {
 
 struct Shape {
   Index n_q = 0, n_k = 0, d = 0, d_v = 0, pad = 0, group = 1;
+  bool stream = false;
   AnyPattern pattern{};
   double cap = 0, strength = 0, size = 1;
   friend std::ostream& operator<<(std::ostream& os, const Shape& s) {
     return os << "n_q " << s.n_q << " n_k " << s.n_k << " d " << s.d << " d_v " << s.d_v << " pad " << s.pad
-              << " group " << s.group << " pattern " << s.pattern.kind << " cap " << s.cap << " term " << s.strength
-              << " size " << s.size;
+              << " group " << s.group << " stream " << s.stream << " pattern " << s.pattern.kind << " cap " << s.cap
+              << " term " << s.strength << " size " << s.size;
   }
 };
 
@@ -139,8 +140,14 @@ struct Case {
   Logits<S> logits() const { return {S(1) / std::sqrt(S(std::max<Index>(s.d, 1))), S(s.cap)}; }
   Qkv<ConstView<S>> in() const { return {q.view(), k.view(), v.view()}; }
   void forward(Range rows) {
-    softmax_forward(s.pattern, Bumps<S>{S(s.strength)}, logits(), in(), rows, s.group, Out<S>{o.view(), view(lse)},
-                    arena);
+    const Bumps<S> term{S(s.strength)};
+    if (s.group == 1 && !s.stream) {
+      softmax_forward(s.pattern, term, logits(), in(), rows, Out<S>{o.view(), view(lse)}, arena);
+      return;
+    }
+    KeyPanels<S> panels(s.n_k + 3, s.d);
+    panels.append(in().k);
+    softmax_stream(s.pattern, term, logits(), in().q, panels, in().v, s.group, Out<S>{o.view(), view(lse)}, arena);
   }
   void forward() { forward({0, s.n_q}); }
   Index position(Index row) const { return row / s.group + s.n_k - s.n_q / s.group; }
@@ -259,10 +266,11 @@ TYPED_TEST(Softmax, ForwardAgreesWithTheTextbook) {
   }
 }
 
-TYPED_TEST(Softmax, ForwardOfGroupedQueries) {
+TYPED_TEST(Softmax, ForwardOfStreams) {
   std::minstd_rand random(12);
   for (unsigned i = 0; i < 150 && !this->HasFailure(); ++i) {
     Shape s = random_shape(random, 65);
+    s.stream = true;
     s.group = 1 + Index(i) % 9;
     s.n_q = (i % 3 == 0 ? s.n_q / 4 : 1) * s.group;  // one time step is another path
     if (i % 3 == 1) s.d = s.d_v = 64;
@@ -322,6 +330,7 @@ TYPED_TEST(Softmax, WhatIsNotSeenCannotBeFelt) {
     if (s.n_q == 0 || s.n_k == 0) continue;
     if (i % 4 == 0) s.n_q = 1 + Index(i) / 4 % 3;
     if (i % 4 == 1) s.n_q = s.group = 2 + Index(i) % 7;
+    s.stream = i % 5 == 2;
     if (i % 8 < 2) s.d = s.d_v = 16;
     SCOPED_TRACE(testing::Message() << s);
     Case<S> clean(s, i), dirty(s, i);
@@ -496,9 +505,11 @@ TYPED_TEST(Softmax, BackwardKeepsWhatIsNotSeenApart) {
 TYPED_TEST(Softmax, ScratchIsWhatIsPublished) {
   using S = TypeParam;
   for (const Index group : {1, 3, 8, 20}) {
-    Case<S> x({.n_q = group, .n_k = 40, .d = 64, .d_v = 32, .group = group}, 8);
+    Case<S> x({.n_q = group, .n_k = 40, .d = 64, .d_v = 32, .group = group, .stream = true}, 8);
+    x.o = Field<S>(group, 32, 0, x.random);
+    x.v = Field<S>(40, 32, 0, x.random);
     x.forward();
-    EXPECT_EQ(x.arena.peak(), softmax_forward_scratch<S>(group, 40, 64, 32, false, group)) << group;
+    EXPECT_EQ(x.arena.peak(), softmax_stream_scratch<S>(group, 40, 64, 32, group)) << group;
   }
   for (const Index n : {1, 2, 3, 30, 288, 290, 512, 700})
     for (const Index pad : {0, 8}) {
@@ -518,7 +529,7 @@ TYPED_TEST(Softmax, CausalPattern) {
   using S = TypeParam;
   Case<S> x({.n_q = 100, .n_k = 100, .d = 16, .d_v = 16, .pattern = {AnyPattern::causal}}, 9), y = x;
   x.forward();
-  softmax_forward(Causal{}, NoTerm{}, y.logits(), y.in(), {0, 100}, 1, Out<S>{y.o.view(), view(y.lse)}, y.arena);
+  softmax_forward(Causal{}, NoTerm{}, y.logits(), y.in(), {0, 100}, Out<S>{y.o.view(), view(y.lse)}, y.arena);
   for (Index r = 0; r < 100; ++r) EXPECT_TRUE(x.o.same_bits(y.o, r));
 }
 

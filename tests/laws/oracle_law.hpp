@@ -12,10 +12,10 @@ struct MatchesOracle {
   template <class S>
   static void compare(Verdict& v, const std::string& label, const char* what, const heed::Matrix<S>& got,
                       const oracle::Gauged& expected, oracle::Real units) {
-    const oracle::Real u = std::numeric_limits<S>::epsilon() / oracle::Real(2);
+    const oracle::Real u = oracle::Real(std::numeric_limits<S>::epsilon()) / 2;
     for (heed::Index i = 0; i < got.rows(); ++i)
       for (heed::Index j = 0; j < got.cols(); ++j) {
-        const oracle::Real x = got(i, j), y = expected.value(i, j);
+        const oracle::Real x = oracle::Real(got(i, j)), y = expected.value(i, j);
         const oracle::Real bound = units * u * expected.gauge(i, j) + 4 * oracle::Real(std::numeric_limits<S>::min());
         v.expect(x == y || std::abs(x - y) <= bound, label, ": ", what, "(", i, ", ", j, ") = ", x, ", expected ", y,
                  " within ", bound);

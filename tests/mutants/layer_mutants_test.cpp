@@ -64,12 +64,14 @@ struct ForgetsOne : Mutant<S, ForgetsOne> {
   using ForgetsOne::Mutant::Mutant;
   void attend(const typename ForgetsOne::Head& h, const typename ForgetsOne::State& state,
               const typename ForgetsOne::In& in, heed::Out<S> out, heed::Arena& scratch) const {
-    typename ForgetsOne::State shorter = state;
-    if (state.size > in.q.rows()) {
-      shorter.k.topRows(state.size - 1) = state.k.middleRows(1, state.size - 1);
-      shorter.v.topRows(state.size - 1) = state.v.middleRows(1, state.size - 1);
-      shorter.size -= 1;
-    }
+    if (state.k.size() <= in.q.rows()) return ForgetsOne::Mutant::attend(h, state, in, out, scratch);
+    typename ForgetsOne::State shorter = this->sound_.start(state.k.size(), 1);
+    heed::Matrix<S> k(state.k.size() - 1, state.k.dim());
+    for (heed::Index j = 0; j < k.rows(); ++j)
+      for (heed::Index e = 0; e < k.cols(); ++e)
+        k(j, e) = state.k.panel(j + 1)[e * state.k.width + (j + 1) % state.k.width];
+    const heed::Matrix<S> v = state.v.middleRows(1, k.rows());
+    ForgetsOne::Mutant::append(h, shorter, {in.q, heed::view(std::as_const(k)), heed::view(v)});
     ForgetsOne::Mutant::attend(h, shorter, in, out, scratch);
   }
 };

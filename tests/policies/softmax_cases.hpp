@@ -149,7 +149,7 @@ struct SoftmaxCases {
     problem.d_o = in.d_o.template cast<Real>();
     problem.d_lse = in.d_lse.template cast<Real>();
     problem.scale = c.options.scale ? Real(*c.options.scale) : 1 / std::sqrt(Real(c.shape.key_dim));
-    problem.soft_cap = c.options.soft_cap;
+    problem.soft_cap = Real(c.options.soft_cap);
     problem.sees = [&](Index i, Index j) { return sees(c, in, i, j); };
     problem.bias = [&](Index i, Index j) {
       const Index p = i + c.call.keys - c.call.queries;

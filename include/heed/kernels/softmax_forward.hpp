@@ -6,7 +6,7 @@
 #include <heed/kernels/exp2.hpp>
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
-#include <heed/kernels/softmax_group.hpp>
+#include <heed/kernels/softmax_rows.hpp>
 
 #include <limits>
 #include <memory>
@@ -116,10 +116,9 @@ struct ForwardScratch {
 
 /// The tiles of the superblock `rows`, ready for their first key; returns all keys that one of them may see.
 template <KeyPattern Pattern, class S>
-Ranges open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, Range rows, Index group,
+Ranges open_tiles(const Pattern& pattern, S scale, ConstView<S> q, Index n_k, Index padded, Range rows, Index group,
                   const ForwardScratch<S>& scratch) {
-  const Index n_k = in.k.rows(), d = in.q.cols(), padded = packet_padded<S>(in.v.cols());
-  const Index shift = n_k - in.q.rows() / group;
+  const Index d = q.cols(), shift = n_k - q.rows() / group;
   Ranges all;
   for (Index row = rows.begin, t = 0; row < rows.end; row += tile_queries<S>, ++t) {
     const Index first = row - rows.begin, n = std::min(tile_queries<S>, rows.end - row);
@@ -135,7 +134,7 @@ Ranges open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, 
     std::fill_n(tile.m, width, -std::numeric_limits<S>::infinity());
     std::fill_n(tile.l, width, S(0));
     for (Index r = 0; r < width; ++r) tile.positions[r] = tile.at.position(std::min(r, n - 1));
-    transpose_rows(in.q.data() + row * in.q.outerStride(), in.q.outerStride(), n, d, scale, tile.qt, width);
+    transpose_rows(q.data() + row * q.outerStride(), q.outerStride(), n, d, scale, tile.qt, width);
     Ranges named;
     pattern.keys({tile.positions[0], tile.positions[n - 1] + 1}, n_k, named);
     for (const Range r : named) {
@@ -146,12 +145,23 @@ Ranges open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, 
   return all;
 }
 
-/// The keys [keys.begin, keys.end) as one tile needs them: their rows of k and v.
+/// All keys: key j is row j of `data`, or, in panels (KeyPanels), a column of panel j / stride.
+template <class S>
+struct Keys {
+  const S* data;
+  Index n, d, stride;
+  bool panels;
+  const S* at(Index j) const { return panels ? data + j / stride * stride * d + j % stride : data + j * stride; }
+};
+
+/// The keys [keys.begin, keys.end) as one tile needs them: with `ldk` from one to the next, or along one if
+/// `k_transposed`.
 template <class S>
 struct KeyBlock {
   Range keys;
   const S *k, *v;
   Index ldk, ldv;
+  bool k_transposed;
 };
 
 /// Takes one tile of queries past at most `tile_keys` keys.
@@ -160,7 +170,10 @@ void forward_tile(const Pattern& pattern, const Term& term, Logits<S> logits, Fo
                   const KeyBlock<S>& at, S room, Index d, Index padded, const ForwardScratch<S>& scratch) {
   const Index n = tile.at.rows, width = tile.at.stride, keys = at.keys.size(), packets = padded / lanes<S>;
   S* const s = scratch.s;
-  tile_product<Operand::plain>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt, width, s, width, Start::zero);
+  if (at.k_transposed)
+    tile_product<Operand::transposed>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt, width, s, width, Start::zero);
+  else
+    tile_product<Operand::plain>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt, width, s, width, Start::zero);
   if (logits.soft_cap > S(0)) soft_cap_tile(s, keys * width, logits.soft_cap);
   tile.at.key = at.keys.begin;
   tile.at.keys = keys;
@@ -183,33 +196,37 @@ void forward_tile(const Pattern& pattern, const Term& term, Logits<S> logits, Fo
 
 /// Query rows `rows`, at most a superblock.
 template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
-void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in,
-                        Range rows, Index group, Out<S>& out, Arena& arena) {
+void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logits, ConstView<S> q,
+                        const Keys<S>& all_keys, ConstView<S> all_values, Range rows, Index group, Out<S>& out,
+                        Arena& arena) {
   const Arena::Frame frame(arena);
-  const Index d = in.q.cols(), d_v = in.v.cols(), padded = packet_padded<S>(d_v);
-  const ForwardScratch<S> scratch(rows.size(), in.k.rows(), d, d_v, in.k.outerStride() != d, in.v.outerStride() != d_v,
+  const Index n_k = all_keys.n, d = q.cols(), d_v = all_values.cols(), padded = packet_padded<S>(d_v);
+  const ForwardScratch<S> scratch(rows.size(), n_k, d, d_v, !all_keys.panels && all_keys.stride != d,
+                                  all_values.outerStride() != d_v,
                                   [&]<class T>(T*, Index count) { return arena.take<T>(count); });
   const Index n_tiles = ForwardScratch<S>::n_tiles(rows.size());
-  const S room = weight_room<S>(in.k.rows());
-  const Ranges all = open_tiles(pattern, logits.scale, in, rows, group, scratch);
+  const S room = weight_room<S>(n_k);
+  const Ranges all = open_tiles(pattern, logits.scale, q, n_k, padded, rows, group, scratch);
   for (const Range range : all)
     for (Index from = range.begin; from < range.end; from += block_keys) {
       const Range block = {from, std::min(range.end, from + block_keys)};
-      const S *k = in.k.data() + from * in.k.outerStride(), *v = in.v.data() + from * in.v.outerStride();
-      if (scratch.k) gather_rows(k, in.k.outerStride(), block.size(), d, scratch.k, d);
-      if (scratch.v) gather_rows(v, in.v.outerStride(), block.size(), d_v, scratch.v, padded);
-      if (scratch.k) k = scratch.k;
+      const S* v = all_values.data() + from * all_values.outerStride();
+      if (scratch.k) gather_rows(all_keys.at(from), all_keys.stride, block.size(), d, scratch.k, d);
+      if (scratch.v) gather_rows(v, all_values.outerStride(), block.size(), d_v, scratch.v, padded);
       if (scratch.v) v = scratch.v;
-      const Index ldk = scratch.k ? d : in.k.outerStride(), ldv = scratch.v ? padded : in.v.outerStride();
+      const Index ldv = scratch.v ? padded : all_values.outerStride();
       for (Index t = 0; t < n_tiles; ++t)
         for (const Range named : scratch.tiles[t].ranges) {
           const Range part = intersect(named, block);
-          for (Index j = part.begin; j < part.end; j += tile_keys) {
-            const KeyBlock<S> at = {.keys = {j, std::min(part.end, j + tile_keys)},
-                                    .k = k + (j - from) * ldk,
+          for (Index j = part.begin, end; j < part.end; j = end) {
+            end = std::min(part.end, j + tile_keys);
+            if (all_keys.panels) end = std::min(end, (j / all_keys.stride + 1) * all_keys.stride);
+            const KeyBlock<S> at = {.keys = {j, end},
+                                    .k = scratch.k ? scratch.k + (j - from) * d : all_keys.at(j),
                                     .v = v + (j - from) * ldv,
-                                    .ldk = ldk,
-                                    .ldv = ldv};
+                                    .ldk = scratch.k ? d : all_keys.stride,
+                                    .ldv = ldv,
+                                    .k_transposed = all_keys.panels};
             forward_tile(pattern, term, logits, scratch.tiles[t], at, room, d, padded, scratch);
           }
         }
@@ -223,23 +240,25 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
 
 }  // namespace detail
 
-/// Rows `rows` of o and lse; the other rows of `out` are not touched. q may hold `group` query heads that share the
-/// keys, side by side: row r is at time r / group. `scratch` grows to `softmax_forward_scratch` bytes.
+/// Rows `rows` of o and lse; the other rows of `out` are not touched. `scratch` grows to `softmax_forward_scratch`
+/// bytes.
 template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
 void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in,
-                     Range rows, Index group, Out<S> out, Arena& scratch) {
+                     Range rows, Out<S> out, Arena& scratch) {
+  const detail::Keys<S> keys = {
+      .data = in.k.data(), .n = in.k.rows(), .d = in.k.cols(), .stride = in.k.outerStride(), .panels = false};
   for (Index row = rows.begin; row < rows.end; row += detail::superblock_rows) {
     const Range part = {row, std::min(rows.end, row + detail::superblock_rows)};
-    if (detail::few_queries<S>(part, group, in.q.cols(), in.v.cols()) && (group == 1 || !term.hides()))
-      detail::softmax_few(pattern, term, logits, in, part, group, out, scratch);
+    if (detail::takes_rows<S>(part.size(), in.q.cols(), in.v.cols()))
+      for (Index r = part.begin; r < part.end; ++r) detail::softmax_row(pattern, term, logits, in, r, out, scratch);
     else
-      detail::softmax_superblock(pattern, term, logits, in, part, group, out, scratch);
+      detail::softmax_superblock(pattern, term, logits, in.q, keys, in.v, part, 1, out, scratch);
   }
 }
 
 /// Bytes of scratch that softmax_forward takes. `strided`: rows of k and v do not lie side by side.
 template <class S>
-std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided, Index group = 1) {
+std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided) {
   std::size_t bytes = 0, most = 0;
   const auto add = [&]<class T>(T* none, Index count) {
     bytes += Arena::size_of<T>(count);
@@ -247,14 +266,12 @@ std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bo
   };
   // The first superblock is the largest; the last may be so small that it goes another way.
   const Index step = detail::superblock_rows, last = (n_q - 1) / step * step;
-  for (const Range rows : {Range{0, std::min(n_q, step)}, Range{last, n_q}}) {
+  for (const Index rows : {std::min(n_q, step), n_q - last}) {
     bytes = 0;
-    if (!detail::few_queries<S>(rows, group, d, d_v))
-      detail::ForwardScratch<S>(rows.size(), n_k, d, d_v, strided, strided, add);
-    else if (group == 1)
+    if (detail::takes_rows<S>(rows, d, d_v))
       detail::RowScratch<S>(d_v, add);
     else
-      detail::GroupScratch<S>(rows.size(), d, d_v, add);
+      detail::ForwardScratch<S>(rows, n_k, d, d_v, strided, strided, add);
     most = std::max(most, bytes);
   }
   return most;

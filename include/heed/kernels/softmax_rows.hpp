@@ -23,6 +23,12 @@ namespace heed::detail {
 /// Keys of a chunk.
 inline constexpr Index chunk_keys = 1024;
 
+/// Whether so few rows are taken one after the other instead of as a tile; whole packets only.
+template <class S>
+bool takes_rows(Index rows, Index d, Index d_v) {
+  return rows > 0 && rows <= 3 && d > 0 && d_v > 0 && d % lanes<S> == 0 && d_v % lanes<S> == 0;
+}
+
 /// s[c] = scale q . k_j for the `count` keys j = list[c], a packet of keys at a time; the list is padded to whole
 /// packets with any keys.
 template <class S>
@@ -131,11 +137,11 @@ struct RowScratch {
 
 template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
 void softmax_row(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in, Index row,
-                 Index group, Out<S>& out, Arena& arena) {
+                 Out<S>& out, Arena& arena) {
   const Arena::Frame frame(arena);
   const Index n_k = in.k.rows(), d = in.q.cols(), d_v = in.v.cols();
   const RowScratch<S> scratch(d_v, [&]<class T>(T*, Index count) { return arena.take<T>(count); });
-  Tile at{.row = row, .rows = 1, .stride = 1, .group = group, .shift = n_k - in.q.rows() / group};
+  Tile at{.row = row, .rows = 1, .stride = 1, .shift = n_k - in.q.rows()};
   const Index p = at.position(0);
   std::fill_n(scratch.o, d_v, S(0));
   const S room = weight_room<S>(n_k);

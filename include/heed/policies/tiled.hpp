@@ -6,12 +6,14 @@
 #include <heed/kernels/logits.hpp>
 #include <heed/kernels/softmax_backward.hpp>
 #include <heed/kernels/softmax_forward.hpp>
+#include <heed/kernels/softmax_stream.hpp>
 #include <heed/patterns/algebra.hpp>
 #include <heed/patterns/causal.hpp>
 #include <heed/patterns/count.hpp>
 #include <heed/patterns/full.hpp>
 #include <heed/projections/qkv.hpp>
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -48,10 +50,10 @@ class Tiled {
   using Shared = NoParams;
   using Context = ScoreBias<S>;
   struct Cache {};
-  /// Keys and values so far, in rows that lie side by side.
+  /// Keys and values so far.
   struct State {
-    Matrix<S> k, v;
-    Index size = 0;
+    KeyPanels<S> k;
+    Matrix<S> v;
   };
 
   static std::vector<Preset<Options>> presets() { return {{"", {}}, {"", {.causal = true}}}; }
@@ -72,11 +74,9 @@ class Tiled {
     Cost c;
     c.forward = pairs * (d + d_v);
     c.backward = pairs * (3 * d + 2 * d_v);
-    c.forward_scratch = softmax_forward_scratch<S>(call.queries * call.group, call.keys, shape_.key_dim,
-                                                   shape_.value_dim, true, call.group);
-    if (call.group > 1)
-      c.forward_scratch += Arena::size_of<S>(call.queries * call.group * shape_.key_dim) +
-                           Arena::size_of<S>(call.queries * call.group * shape_.value_dim);
+    c.forward_scratch =
+        std::max(softmax_forward_scratch<S>(call.queries, call.keys, shape_.key_dim, shape_.value_dim, true),
+                 stream_scratch(call));
     c.backward_scratch = softmax_backward_scratch<S>(call.queries, call.keys, shape_.key_dim, shape_.value_dim, true);
     return c;
   }
@@ -88,7 +88,7 @@ class Tiled {
 
   Index rows_per_task() const { return softmax_rows_per_task<S>; }
   void forward_rows(const Head<Tiled>& h, const Qkv<ConstView<S>>& in, Range rows, Out<S> out, Arena& scratch) const {
-    softmax_forward(pattern_, term(h), logits_, in, rows, 1, out, scratch);
+    softmax_forward(pattern_, term(h), logits_, in, rows, out, scratch);
   }
   void forward(const Head<Tiled>& h, const Qkv<ConstView<S>>& in, Out<S> out, Cache&, Arena& scratch) const {
     forward_rows(h, in, {0, in.q.rows()}, out, scratch);
@@ -100,28 +100,24 @@ class Tiled {
 
   State start(Index capacity, Index) const {
     require<OptionError>(options_.causal, "options.causal: a stream only sees its past; causal = true expected");
-    return {Matrix<S>(capacity, shape_.key_dim), Matrix<S>(capacity, shape_.value_dim), 0};
+    return {KeyPanels<S>(capacity, shape_.key_dim), Matrix<S>(capacity, shape_.value_dim)};
   }
   void append(const Head<Tiled>&, State& state, const Qkv<ConstView<S>>& in) const {
-    state.k.middleRows(state.size, in.k.rows()) = in.k;
-    state.v.middleRows(state.size, in.v.rows()) = in.v;
-    state.size += in.k.rows();
+    state.v.middleRows(state.k.size(), in.v.rows()) = in.v;
+    state.k.append(in.k);
   }
   void attend(const Head<Tiled>& h, const State& state, const Qkv<ConstView<S>>& in, Out<S> out, Arena& scratch) const {
-    attend_group(h, 1, state, in, out, scratch);
+    softmax_stream(pattern_, term(h), logits_, in.q, state.k, values(state), 1, out, scratch);
   }
   void attend_group(const Head<Tiled>& first, Index group, const State& state, const Qkv<ConstView<S>>& in, Out<S> out,
                     Arena& scratch) const {
-    const ConstView<S> k = block(state.k, 0, 0, state.size, state.k.cols());
-    const ConstView<S> v = block(state.v, 0, 0, state.size, state.v.cols());
-    const Index rows = in.q.rows() * group;
-    if (group == 1)
-      return softmax_forward(pattern_, term(first), logits_, {in.q, k, v}, {0, rows}, group, out, scratch);
+    if (group == 1) return attend(first, state, in, out, scratch);
     // Time by time, the heads of the group one below the other: [n, group d] becomes [n group, d].
-    View<S> q = scratch.matrix<S>(rows, k.cols()), o = scratch.matrix<S>(rows, v.cols());
-    for (Index r = 0; r < rows; ++r) q.row(r) = in.q.block(r / group, r % group * k.cols(), 1, k.cols());
-    softmax_forward(pattern_, term(first), logits_, {view(q), k, v}, {0, rows}, group, {o, out.lse}, scratch);
-    for (Index r = 0; r < rows; ++r) out.o.block(r / group, r % group * v.cols(), 1, v.cols()) = o.row(r);
+    const Index rows = in.q.rows() * group, d = shape_.key_dim, d_v = shape_.value_dim;
+    View<S> q = scratch.matrix<S>(rows, d), o = scratch.matrix<S>(rows, d_v);
+    for (Index r = 0; r < rows; ++r) q.row(r) = in.q.block(r / group, r % group * d, 1, d);
+    softmax_stream(pattern_, term(first), logits_, view(q), state.k, values(state), group, {o, out.lse}, scratch);
+    for (Index r = 0; r < rows; ++r) out.o.block(r / group, r % group * d_v, 1, d_v) = o.row(r);
   }
 
  private:
@@ -131,6 +127,13 @@ class Tiled {
       return Causal{o.causal};
     else
       return Causal{o.causal} & o.pattern;
+  }
+  static ConstView<S> values(const State& state) { return block(state.v, 0, 0, state.k.size(), state.v.cols()); }
+  std::size_t stream_scratch(CallShape call) const {
+    const Index rows = call.queries * call.group;
+    const std::size_t copies = Arena::size_of<S>(rows * shape_.key_dim) + Arena::size_of<S>(rows * shape_.value_dim);
+    return (call.group > 1 ? copies : 0) +
+           softmax_stream_scratch<S>(rows, call.keys, shape_.key_dim, shape_.value_dim, call.group);
   }
   BiasTerm<S> term(const Head<Tiled>& h) const { return {h.context, options_.alibi, h.sequence, h.head, shape_.heads}; }
 
