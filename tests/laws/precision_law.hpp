@@ -38,7 +38,7 @@ struct FloatAgrees {
         for (heed::Index i = 0; i < y.size(); ++i)
           if (std::isfinite(y.data()[i])) size = std::max(size, std::abs(y.data()[i]));
         for (heed::Index i = 0; i < x.size(); ++i) {
-          const double a = x.data()[i], b = y.data()[i];
+          const double a = double(x.data()[i]), b = y.data()[i];
           v.expect(a == b || std::abs(a - b) <= tolerance * size, c.label, ": ", what, "[", i, "] = ", a, " in float, ",
                    b, " in double");
         }
