@@ -22,7 +22,7 @@ inline constexpr Index tile_keys = 64;
 /// Keys that all tiles of a superblock pass before the next: with their values they stay in the second cache.
 inline constexpr Index block_keys = 256;
 /// Rows of a superblock: the queries that share one pass over the keys.
-inline constexpr Index superblock_rows = 288;
+inline constexpr Index superblock_rows = 432;
 static_assert(superblock_rows % tile_queries<float> == 0 && superblock_rows % tile_queries<double> == 0);
 
 /// to [d][width] = scale * from [rows][d], transposed; lanes past `rows` become 0.
