@@ -1,9 +1,6 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #include <heed/heed.hpp>
-#include <heed/io/pattern_picture.hpp>
-#include <heed/patterns/global.hpp>
-#include <heed/patterns/window.hpp>
 
 #include <iostream>
 #include <string>

@@ -9,6 +9,7 @@
 #include <laws/determinism_law.hpp>
 #include <laws/differences_law.hpp>
 #include <laws/extremes_law.hpp>
+#include <laws/layer_law.hpp>
 #include <laws/layout_law.hpp>
 #include <laws/memory_laws.hpp>
 #include <laws/merge_law.hpp>
@@ -24,10 +25,10 @@
 #include <string>
 
 /// Every law. Each runs on every registered policy, and each is broken by a mutant (mutants_test.cpp).
-using Laws =
-    heed::TypeList<MatchesOracle, MatchesDifferences, Adds, Causal, ContainsNan, IgnoresPadding, SequencesIndependent,
-                   HeadsIndependent, StreamingEqualsBatch, ResultsMerge, Deterministic, ReadsAnyLayout, RejectsBadInput,
-                   SurvivesExtremes, VisitsEveryParameter, FloatAgrees, AllocatesNothingAgain, CostHolds>;
+using Laws = heed::TypeList<MatchesOracle, MatchesDifferences, LayersMatchDifferences, Adds, Causal, ContainsNan,
+                            IgnoresPadding, SequencesIndependent, HeadsIndependent, StreamingEqualsBatch, ResultsMerge,
+                            Deterministic, ReadsAnyLayout, RejectsBadInput, SurvivesExtremes, VisitsEveryParameter,
+                            FloatAgrees, AllocatesNothingAgain, CostHolds>;
 
 /// Whether a law has anything to say of a family: it does unless it asks for a refinement that the policy does not
 /// have.

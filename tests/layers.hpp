@@ -44,13 +44,17 @@ struct Layer {
 template <class P>
 std::vector<typename heed::Attention<P>::Options> layer_options(int threads = 1) {
   std::vector<typename heed::Attention<P>::Options> all;
-  for (const auto& policy : Cases<P>::options(4)) {
+  std::vector<typename P::Options> policies = Cases<P>::options(4);
+  const std::size_t narrow = policies.size();
+  for (std::size_t i = 0; i < narrow; ++i) policies.push_back(policies[i]);
+  for (const auto& policy : policies) {
     typename heed::Attention<P>::Options o;
     o.d_model = 10;
     o.heads = 4;
     o.kv_heads = Cases<P>::groups ? (all.size() % 3 == 0 ? 4 : all.size() % 3 == 1 ? 2 : 1) : 4;
-    o.head_dim = 5;
-    o.value_dim = Cases<P>::groups ? 3 : 0;
+    const bool packets = all.size() >= narrow;  // widths that fill whole packets go other ways
+    o.head_dim = packets ? 16 : 5;
+    o.value_dim = !Cases<P>::groups ? 0 : packets ? 16 : 3;
     o.bias = all.size() % 2 == 0;
     o.threads = threads;
     o.policy = policy;

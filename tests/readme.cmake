@@ -11,6 +11,10 @@ function(expect where text)
   endif()
 endfunction()
 
+if(readme MATCHES "@[a-z_]+@")
+  message(SEND_ERROR "README.md: ${CMAKE_MATCH_0} is not filled in")
+endif()
+
 # <!-- examples/name.cpp --> stands before a block with that file, word for word, less its licence lines.
 foreach(example examples/quickstart.cpp examples/custom_policy.cpp)
   if(NOT EXISTS ${ROOT}/${example})

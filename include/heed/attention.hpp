@@ -61,9 +61,11 @@ class Attention {
     }
   };
 
-  /// Every buffer of one call. Make one, pass it again and again; any layer of this type may use it.
+  /// Every buffer of one call. Make one, pass it again and again; layers of this type may take turns with it.
   struct Cache {
-    Batch batch;              // of the last forward
+    ProjectionShape shape;    // of the layer that used it last
+    Batch batch;              // of the last forward, and
+    Index memory_rows = -1;   // what it read: -1 nothing yet, 0 x itself, else 1 + the rows of the memory
     Fields fields;            // what the projection made
     Buffer<S> mixed, lse, y;  // results of the heads side by side; log-sum-exp [heads, rows]; result
     std::vector<typename P::Cache> heads;
@@ -116,14 +118,15 @@ class Attention {
                        const Context& context = {}) const {
     const ConstView<S> tokens = front_door<S>(x, "x");
     check_self(batch);
-    return run(w, tokens, tokens, batch, cache, context, true);
+    return run(w, tokens, tokens, batch, cache, context, 0, true);
   }
   /// Cross-attention: queries from x, keys and values from memory `[memory rows, d_memory]`.
   template <class X, class M>
   ConstView<S> forward(Weights<Attention> w, const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<M>& memory,
                        const Batch& batch, Cache& cache, const Context& context = {}) const
       requires(Projection::crosses) {
-    return run(w, front_door<S>(x, "x"), front_door<S>(memory, "memory"), batch, cache, context, true);
+    return run(w, front_door<S>(x, "x"), front_door<S>(memory, "memory"), batch, cache, context, 1 + memory.rows(),
+               true);
   }
   /// Self-attention again with the choices that the cache holds from an earlier forward (recomputation, differences).
   template <class X>
@@ -131,8 +134,8 @@ class Attention {
                       const Context& context = {}) const {
     const ConstView<S> tokens = front_door<S>(x, "x");
     check_self(batch);
-    check_made(batch, cache);
-    return run(w, tokens, tokens, batch, cache, context, false);
+    check_made(batch, cache, tokens, 0);
+    return run(w, tokens, tokens, batch, cache, context, 0, false);
   }
 
   /// Given what forward read and made and the cotangent dy of its result: adds to the gradients, gives dx (assigned).
@@ -183,6 +186,7 @@ class Attention {
 
   /// What the policy keeps of one head of one sequence, for instance `Dense`'s weights.
   const typename P::Cache& head_cache(const Cache& cache, Index sequence, Index head) const {
+    require<StateError>(cache.shape == shape(), "head_cache: the cache of a layer of another shape");
     require<ShapeError>(sequence >= 0 && sequence < cache.batch.size(), "head_cache: sequence in [0, ",
                         cache.batch.size(), ") expected, came ", sequence);
     require<ShapeError>(head >= 0 && head < options_.heads, "head_cache: head in [0, ", options_.heads,
@@ -221,9 +225,21 @@ class Attention {
                         "options.d_memory: self-attention expects d_model = ", options_.d_model, ", came ",
                         options_.d_memory);
   }
-  void check_made(const Batch& batch, const Cache& cache) const {
+  /// Whether the cache holds what backward and replay need: a forward of this layer's shape with these arguments.
+  void check_made(const Batch& batch, const Cache& cache, ConstView<S> x, Index memory_rows) const {
+    require<StateError>(cache.shape == shape() && cache.memory_rows >= 0,
+                        "cache: no forward of a layer of this shape made it");
     require<StateError>(cache.batch.q == batch.q && cache.batch.k == batch.k,
                         "cache: the last forward had another batch");
+    require<StateError>(cache.y.rows() == x.rows(), "x: the last forward with this cache had ", cache.y.rows(),
+                        " rows, came ", x.rows());
+    require<StateError>(cache.memory_rows == memory_rows, "cache: the last forward had ",
+                        cache.memory_rows == 0 ? "no memory" : "another memory, or none");
+  }
+  void check_policy(const Weights<Attention>& w, const Batch& batch, const Context& context) const {
+    for (Index s = 0; s < batch.size(); ++s)
+      for (Index h = 0; h < options_.heads; ++h)
+        policy_.check(head(w, context, s, h), CallShape{batch.queries(s).size, batch.keys(s).size});
   }
   void check(const Weights<Attention>& w, ConstView<S> x, ConstView<S> memory) const {
     require<ShapeError>(x.cols() == options_.d_model, "x: d_model = ", options_.d_model, " columns expected, came ",
@@ -235,7 +251,8 @@ class Attention {
                         mixed_width(), ", ", options_.d_model, "] expected, came [", w.own.wo.rows(), ", ",
                         w.own.wo.cols(), "]");
     const Index n = options_.bias ? options_.d_model : 0;
-    require<ShapeError>(w.own.bo.size() == n, "weights.bo: ", n, " numbers expected, came ", w.own.bo.size());
+    require<ShapeError>(w.own.bo.rows() == (n > 0) && w.own.bo.cols() == n, "weights.bo: [", n > 0, ", ", n,
+                        "] expected, came [", w.own.bo.rows(), ", ", w.own.bo.cols(), "]");
     require<ShapeError>(static_cast<Index>(w.own.heads.size()) == options_.heads, "weights.heads: ", options_.heads,
                         " expected, came ", w.own.heads.size());
   }
@@ -245,10 +262,11 @@ class Attention {
   VectorView<S> lse(Buffer<S>& all, Segment rows, Index h) const {
     return {all.view().data() + h * all.cols() + rows.begin, rows.size};
   }
+  ConstOut<S> result(const Buffer<S>& mixed, Segment rows, Index h) const {
+    return {block(mixed.view(), rows.begin, h * options_.value_dim, rows.size, options_.value_dim), {nullptr, 0}};
+  }
   ConstOut<S> result(const Buffer<S>& mixed, const Buffer<S>& all_lse, Segment rows, Index h) const {
-    const ConstView<S> m = mixed.view();
-    return {block(m, rows.begin, h * options_.value_dim, rows.size, options_.value_dim),
-            {all_lse.view().data() + h * all_lse.cols() + rows.begin, all_lse.rows() > 0 ? rows.size : 0}};
+    return {result(mixed, rows, h).o, {all_lse.view().data() + h * all_lse.cols() + rows.begin, rows.size}};
   }
   Out<S> result(Buffer<S>& mixed, Buffer<S>& all_lse, Segment rows, Index h) const {
     return {block(mixed.view(), rows.begin, h * options_.value_dim, rows.size, options_.value_dim),
@@ -259,8 +277,9 @@ class Attention {
   void reserve(const Batch& batch, Index x_rows, Index memory_rows, bool backward, Cache& c) const {
     const CallShape longest{std::max(c.longest.queries, Batch::longest(batch.q)),
                             std::max(c.longest.keys, Batch::longest(batch.k))};
-    if (longest != c.longest) c.cost = policy_.cost(longest);
+    if (longest != c.longest || c.shape != shape()) c.cost = policy_.cost(longest);
     c.longest = longest;
+    c.shape = shape();
     const std::size_t tasks = static_cast<std::size_t>(batch.size() * options_.heads);
     if (c.heads.size() < tasks) c.heads.resize(tasks);
     for (typename P::Cache& head : c.heads) policy_.reserve(c.longest, head);
@@ -270,14 +289,13 @@ class Attention {
   }
 
   ConstView<S> run(const Weights<Attention>& w, ConstView<S> x, ConstView<S> memory, const Batch& batch, Cache& c,
-                   const Context& context, bool choose) const {
+                   const Context& context, Index memory_rows, bool choose) const {
     check(w, x, memory);
     batch.check(x.rows(), memory.rows());
-    for (Index s = 0; s < batch.size(); ++s)
-      for (Index h = 0; h < options_.heads; ++h)
-        policy_.check(head(w, context, s, h), CallShape{batch.queries(s).size, batch.keys(s).size});
+    check_policy(w, batch, context);
 
     c.batch = batch;
+    c.memory_rows = memory_rows;
     reserve(batch, x.rows(), memory.rows(), false, c);
     projection_.forward(w.own.projection, x, memory, batch, c.fields, c.workers);
     c.mixed.resize(x.rows(), mixed_width());
@@ -324,14 +342,13 @@ class Attention {
   void pull(const Weights<Attention>& w, ConstView<S> x, ConstView<S> memory, const Batch& batch, Cache& c,
             ConstView<S> dy, const Gradients<Attention>& g, const Context& context, bool self) const {
     check(w, x, memory);
-    check_made(batch, c);
-    require<StateError>(c.y.rows() == x.rows(), "x: the last forward with this cache had ", c.y.rows(), " rows, came ",
-                        x.rows());
+    check_made(batch, c, x, self ? 0 : 1 + memory.rows());
     require<ShapeError>(dy.rows() == x.rows() && dy.cols() == options_.d_model, "dy: [", x.rows(), ", ",
                         options_.d_model, "] expected, came [", dy.rows(), ", ", dy.cols(), "]");
     require<ShapeError>(same_shape(w.own, g.own) && same_shape(w.shared, g.shared),
                         "gradients: the shapes of the weights expected");
     batch.check(x.rows(), memory.rows());
+    check_policy(w, batch, context);
 
     reserve(batch, x.rows(), memory.rows(), true, c);
     c.dmixed.resize(x.rows(), mixed_width()).setZero();
@@ -361,7 +378,6 @@ class Attention {
       for (Shared& partial : c.partial) set_zero(partial);
     }
     const auto pull_one = [&](Index s, Index h, Arena& scratch) {
-      const Buffer<S> none;
       Shared& shared = [&]() -> Shared& {
         if constexpr (std::is_empty_v<Shared>)
           return g.shared;
@@ -371,7 +387,7 @@ class Attention {
       const Segment rows = batch.queries(s);
       policy_.backward(head(w, context, s, h), layout().read(std::as_const(c.fields), batch, s, h),
                        result(std::as_const(c.mixed), std::as_const(c.lse), rows, h),
-                       result(std::as_const(c.dmixed), none, rows, h),
+                       result(std::as_const(c.dmixed), rows, h),
                        std::as_const(c.heads[static_cast<std::size_t>(s * options_.heads + h)]),
                        layout().write(c.dfields, batch, s, h),
                        HeadGradient<P>{g.own.heads[static_cast<std::size_t>(h)], shared}, scratch);
@@ -397,6 +413,7 @@ class Attention {
     check_self(batch);
     batch.check(x.rows(), x.rows());
     require<StateError>(state.shape == shape(), "state: was started by a layer of another shape");
+    require<OptionError>(policy_.causality() != Causality::none, "options.causal: a stream only sees its past");
     require<StateError>(static_cast<std::size_t>(batch.size()) == state.sizes.size(), "batch: ", state.sizes.size(),
                         " sequences expected, as the state was started with, came ", batch.size());
     for (Index s = 0; s < batch.size(); ++s) {

@@ -27,8 +27,7 @@
 
 namespace heed {
 
-// --- key patterns
-// -----------------------------------------------------------------------------------------------------
+// --- key patterns ---
 
 /// Which keys may a query see. Both sides are counted among the keys: the query in row i of n_q has the position
 /// p = i + n_k - n_q, so that the last query stands at the last key (bottom-right). p is negative in rows that come
@@ -48,8 +47,7 @@ concept KeyPattern = std::copy_constructible<T> &&
   { t.all(positions, keys) } -> std::same_as<bool>;
 };
 
-// --- score terms
-// ------------------------------------------------------------------------------------------------------
+// --- score terms ---
 
 /// Where a tile of scores stands: `rows` query rows from `row` on against `keys` keys from `key` on. Scores lie
 /// transposed, queries side by side: the one of key `key + c` and row `row + r` is `s[c * stride + r]`. Rows may come
@@ -77,12 +75,12 @@ concept ScoreTerm = requires(const T t, const Tile& tile, Index r, Index j, S* s
   t.pull(tile, ds);
 };
 
-// --- policies
-// ---------------------------------------------------------------------------------------------------------
+// --- policies ---
 
 /// What a policy is built for: the widths of one head, and how many query heads there are.
 struct HeadShape {
   Index key_dim = 0, value_dim = 0, heads = 1;
+  friend bool operator==(HeadShape, HeadShape) = default;
 };
 
 /// One call: how many queries and keys, and how many query heads share the keys in it (`GroupStreamingPolicy`).
@@ -102,7 +100,7 @@ struct Cost {
 /// How much of the past a causal policy keeps from the future.
 enum class Causality {
   none,        ///< it sees everything
-  strict,      ///< nothing later moves an earlier row, bitwise
+  strict,      ///< nothing that later tokens hold moves an earlier row, bitwise
   values_only  ///< later values do not reach earlier rows, but later keys may change what these see
 };
 
@@ -232,8 +230,7 @@ concept RegisteredPolicy = AttentionPolicy<P> && requires {
   { P::presets() } -> std::same_as<std::vector<Preset<typename P::Options>>>;
 };
 
-// --- projections
-// ------------------------------------------------------------------------------------------------------
+// --- projections ---
 
 /// What a projection is built for.
 struct ProjectionShape {

@@ -3,4 +3,16 @@
 #pragma once
 #include <heed/attend.hpp>
 #include <heed/attention.hpp>
+#include <heed/io/pattern_picture.hpp>
+#include <heed/kernels/merge.hpp>
+#include <heed/layers/owning.hpp>
+#include <heed/patterns/algebra.hpp>
+#include <heed/patterns/causal.hpp>
+#include <heed/patterns/count.hpp>
+#include <heed/patterns/full.hpp>
+#include <heed/patterns/global.hpp>
+#include <heed/patterns/log_offsets.hpp>
+#include <heed/patterns/random_blocks.hpp>
+#include <heed/patterns/sparse_transformer.hpp>
+#include <heed/patterns/window.hpp>
 #include <heed/policies.hpp>

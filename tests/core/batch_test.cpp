@@ -13,7 +13,6 @@ TEST(Batch, Lays) {
   EXPECT_EQ(cross.queries(1), (Segment{2, 3}));
   EXPECT_EQ(cross.keys(1), (Segment{4, 1}));
   EXPECT_EQ(Batch::longest(cross.k), 4);
-  EXPECT_EQ(Batch::total(cross.q), 5);
   EXPECT_EQ(Batch::ragged({}).size(), 0);
 }
 

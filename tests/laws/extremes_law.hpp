@@ -5,7 +5,7 @@
 #include <verdict.hpp>
 
 /// Logits of 1e4 and far beyond, of -1e4 in a whole row, equal logits, tiny and huge values: finite, inside the hull of
-/// the values, weights that sum to 1. And one logit of +inf is NaN in its row, never a silent number.
+/// the values, weights that sum to 1.
 struct SurvivesExtremes {
   static constexpr const char* name = "survives_extremes";
 

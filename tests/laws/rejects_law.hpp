@@ -123,6 +123,40 @@ struct RejectsBadInput {
     misshapen.wo.resize(2, 2);
     backward("gradients of another shape", "gradients", x, batch, dy, misshapen);
 
+    weights("bo lying down", "weights.bo", [](auto& p) { p.bo.resize(10, 1); });
+    refused(v, "a negative stride", "batch", [&] { heed::Batch::padded({3, 5}, -5); });
+    const heed::Index huge = std::numeric_limits<heed::Index>::max();
+    refused(v, "more rows than can be counted", "batch", [&] { heed::Batch::ragged({huge, huge}); });
+    {
+      auto wider = good;
+      wider.head_dim = good.head_dim + 1;
+      Layer<P> other(wider);
+      refused(v, "a cache of another layer", "cache", [&] {
+        other.attention.backward(other.weights(), x, batch, layer.cache, dy,
+                                 heed::Gradients<A>(other.gradient, other.shared_gradient));
+      });
+      refused(v, "head_cache of another layer", "head_cache", [&] { other.attention.head_cache(layer.cache, 0, 0); });
+      refused(v, "replay of another layer", "cache",
+              [&] { other.attention.replay(other.weights(), x, batch, layer.cache); });
+      typename A::Cache fresh;
+      refused(v, "backward without forward", "cache", [&] {
+        layer.attention.backward(layer.weights(), x, heed::Batch(), fresh, dy,
+                                 heed::Gradients<A>(layer.gradient, layer.shared_gradient));
+      });
+    }
+    if constexpr (P::Projection::crosses)
+      refused(v, "cross-attention's backward after self-attention", "cache", [&] {
+        layer.attention.backward(layer.weights(), x, x, batch, layer.cache, dy,
+                                 heed::Gradients<A>(layer.gradient, layer.shared_gradient));
+      });
+    Cases<P>::bad_contexts(batch, [&](const char* what, const typename P::Context& context) {
+      refused(v, what, "context", [&] { layer.attention.forward(layer.weights(), x, batch, layer.cache, context); });
+      refused(v, what, "context", [&] {
+        layer.attention.backward(layer.weights(), x, batch, layer.cache, dy,
+                                 heed::Gradients<A>(layer.gradient, layer.shared_gradient), context);
+      });
+      unchanged(what);
+    });
     if constexpr (heed::StreamingPolicy<P>) stream<P>(v, good, x);
     v.expect(same_bits(layer.forward(x, batch), y), "the next proper call gives another result");
   }

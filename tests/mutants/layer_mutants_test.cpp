@@ -25,6 +25,26 @@ template <class S>
 struct Cases<SeesPadding<S>> : SoftmaxCases<SeesPadding<S>, SeesEverything> {};
 const bool sees_padding = mutant<IgnoresPadding, SeesPadding>("weight gradients over padding");
 
+/// Forgets that values come from the memory too.
+template <class S>
+struct ForgetfulProjection : heed::ProjectQkv<S> {
+  using heed::ProjectQkv<S>::ProjectQkv;
+  using Base = heed::ProjectQkv<S>;
+  void backward(const typename Base::Params& p, heed::ConstView<S> x, heed::ConstView<S> memory,
+                const heed::Batch& batch, const heed::Qkv<heed::Buffer<S>>& d, typename Base::Params& g,
+                heed::View<S> dx, heed::View<S> dmemory, heed::Workers& workers) const {
+    heed::Matrix<S> lost = heed::Matrix<S>::Zero(dmemory.rows(), dmemory.cols());
+    Base::backward(p, x, memory, batch, d, g, dx, dx.data() == dmemory.data() ? dx : heed::view(lost), workers);
+  }
+};
+template <class S>
+struct DropsMemory : Mutant<S, DropsMemory, ForgetfulProjection<S>> {
+  using DropsMemory::Mutant::Mutant;
+};
+template <class S>
+struct Cases<DropsMemory<S>> : SoftmaxCases<DropsMemory<S>, SeesEverything> {};
+const bool drops_memory = mutant<LayersMatchDifferences, DropsMemory>("no gradient into the memory");
+
 template <class S>
 struct KnowsItsPlace : Mutant<S, KnowsItsPlace> {
   using KnowsItsPlace::Mutant::Mutant;

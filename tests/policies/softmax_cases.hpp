@@ -78,6 +78,23 @@ struct SoftmaxCases {
     bad("infinite slope", "alibi", [&](Options& o) { o.alibi = {S(1), infinity, S(1), S(1)}; });
   }
 
+  /// Calls refused(what, context) for contexts that a batch of 4 heads does not allow.
+  template <class F>
+  static void bad_contexts(const heed::Batch& batch, F&& refused) {
+    const heed::Index n = batch.queries(0).size;
+    heed::Matrix<S> right(n, n), small(n, n - 1);
+    typename P::Context c;
+    c.blocks = {heed::view(std::as_const(small))};
+    refused("a bias too narrow", c);
+    c.blocks = {heed::view(std::as_const(right))};
+    refused("a bias for the first sequence only", c);
+    c.per = heed::BiasPer::sequence_and_head;
+    refused("too few blocks", c);
+    c = {};
+    c.gradient = {heed::view(right)};
+    refused("a gradient without a bias", c);
+  }
+
   /// Kind 0: none. 1: one bias for the whole batch. 2: one per sequence and head with a gradient; a fifth of it is
   /// -inf.
   static typename P::Context context(const Case<P>& c, std::vector<heed::Matrix<S>>& storage) {
@@ -164,8 +181,7 @@ struct SoftmaxCases {
     compare("dk", r.d.k, a.dk);
     compare("dv", r.d.v, a.dv);
     if (in.context.gradient.empty()) return;
-    const heed::Matrix<S> db = in.context.gradient[in.context.gradient.size() - 1];  // the last sequence's last head
-    compare("dbias", db, a.db);
+    compare("dbias", in.storage.back(), a.db);  // of the last sequence's last head
   }
 
   static void change_kv_head(typename P::Projection::Params& p, Index kv, Index kv_heads) {

@@ -4,7 +4,10 @@
 #include <heed/core/require.hpp>
 #include <heed/core/types.hpp>
 
+#include <algorithm>
 #include <cstddef>
+#include <limits>
+#include <optional>
 #include <vector>
 
 namespace heed {
@@ -24,7 +27,7 @@ struct Batch {
   static Batch one(Index n) { return ragged({n}); }
   /// Sequences one after another.
   static Batch ragged(const std::vector<Index>& lengths) {
-    Batch b{lay(lengths, -1), {}};
+    Batch b{lay(lengths, std::nullopt), {}};
     b.k = b.q;
     return b;
   }
@@ -46,11 +49,6 @@ struct Batch {
     for (const Segment s : segments) n = std::max(n, s.size);
     return n;
   }
-  static Index total(const std::vector<Segment>& segments) {
-    Index n = 0;
-    for (const Segment s : segments) n += s.size;
-    return n;
-  }
 
   /// Throws ShapeError unless the segments lie in ascending order, without overlap, inside matrices of these many rows.
   void check(Index q_rows, Index k_rows) const {
@@ -61,15 +59,20 @@ struct Batch {
   }
 
  private:
-  static std::vector<Segment> lay(const std::vector<Index>& lengths, Index stride) {
+  /// Every sequence takes `stride` rows, or as many as it has.
+  static std::vector<Segment> lay(const std::vector<Index>& lengths, std::optional<Index> stride) {
     std::vector<Segment> segments;
     segments.reserve(lengths.size());
     Index at = 0;
     for (const Index n : lengths) {
       require<ShapeError>(n >= 0, "batch: lengths must not be negative, came ", n);
-      require<ShapeError>(stride < 0 || n <= stride, "batch: a length of ", n, " does not fit the stride ", stride);
+      require<ShapeError>(!stride || n <= *stride, "batch: a length of ", n, " does not fit the stride ",
+                          stride.value_or(0));
       segments.push_back({at, n});
-      at += stride < 0 ? n : stride;
+      const Index rows = stride.value_or(n);
+      require<ShapeError>(rows <= std::numeric_limits<Index>::max() - at,
+                          "batch: lengths that add up to more rows than can be counted");
+      at += rows;
     }
     return segments;
   }

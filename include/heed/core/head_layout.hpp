@@ -6,6 +6,8 @@
 #include <heed/core/fields.hpp>
 #include <heed/core/parallel.hpp>
 
+#include <algorithm>
+
 namespace heed {
 
 /// How heads lie in the fields of a batch: side by side, as blocks of columns; a grouped field has one block per

@@ -4,6 +4,7 @@
 #include <heed/core/arena.hpp>
 #include <heed/core/types.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <exception>
 #include <vector>
@@ -16,8 +17,8 @@ namespace heed {
 
 /// Calls `f(task, worker)` for every task in [0, tasks), by up to `threads` workers where the program is compiled with
 /// OpenMP, else one after another. Tasks are handed out in order, to whoever is free: a task must not depend on its
-/// worker. The exception of the lowest failed task reaches the caller, after all others are done. Changes no setting of
-/// the program.
+/// worker. The exception of the lowest failed task reaches the caller, when no task runs any more. Changes no setting
+/// of the program.
 template <class F>
 void parallel_for(Index tasks, int threads, F&& f) {
 #ifdef _OPENMP
@@ -48,9 +49,14 @@ void parallel_for(Index tasks, int threads, F&& f) {
 /// The scratch memory of every worker, and the loop that hands it out.
 class Workers {
  public:
-  /// As many workers as `threads`, each with room for `bytes` in one piece.
+  /// As many workers as `threads` (one where the program has no OpenMP), each with room for `bytes` in one piece.
   void prepare(int threads, std::size_t bytes) {
+#ifdef _OPENMP
     const std::size_t n = threads > 1 ? static_cast<std::size_t>(threads) : 1;
+#else
+    static_cast<void>(threads);
+    const std::size_t n = 1;
+#endif
     if (arenas_.size() < n) arenas_.resize(n);
     threads_ = static_cast<int>(n);
     for (std::size_t i = 0; i < n; ++i) arenas_[i].reserve(bytes);

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <string>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 /// Parameters are plain structs with one variadic `visit`, the only list of their members:

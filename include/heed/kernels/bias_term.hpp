@@ -8,6 +8,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 /// What a caller may add to the scores of an exact policy: a bias of their own, and ALiBi.
@@ -17,16 +18,27 @@ namespace heed {
 /// Which heads of which sequences share one block of bias.
 enum class BiasPer { batch, head, sequence, sequence_and_head };
 
+/// One `[n_q, n_k]` block of a caller's matrix, by reference. Unlike an Eigen map it is a plain value: assigning one
+/// makes it look elsewhere.
+template <class T>
+struct BiasBlock {
+  T* data = nullptr;
+  Index rows = 0, cols = 0, stride = 0;
+  BiasBlock(std::conditional_t<std::is_const_v<T>, ConstView<std::remove_const_t<T>>, View<std::remove_const_t<T>>> m)
+      : data(m.data()), rows(m.rows()), cols(m.cols()), stride(m.outerStride()) {}
+  T& operator()(Index i, Index j) const { return data[i * stride + j]; }
+};
+
 /// The caller's additive bias: blocks `[n_q, n_k]` that are added to the scaled and capped scores. -inf hides a key.
 ///
-/// `blocks` is empty (no bias) or holds one block per what `per` says, heads running fastest. `gradient` is empty or
-/// holds, in the same order, blocks that backward adds dE to; as two heads must not write to one block, only
-/// `BiasPer::sequence_and_head` may have it.
+/// `blocks` is empty (no bias) or holds one view per what `per` says, heads running fastest. `gradient` is empty or
+/// holds, in the same order, views that backward adds dE to; as two heads must not write to one block, only
+/// `BiasPer::sequence_and_head` may have it, and only beside a bias.
 template <class S>
 struct ScoreBias {
-  std::vector<ConstView<S>> blocks;
+  std::vector<BiasBlock<const S>> blocks{};
   BiasPer per = BiasPer::batch;
-  std::vector<View<S>> gradient;
+  std::vector<BiasBlock<S>> gradient{};
 
   bool empty() const { return blocks.empty(); }
   std::size_t index(Index sequence, Index head, Index heads) const {
@@ -43,17 +55,21 @@ struct ScoreBias {
   }
   /// Throws ShapeError unless the block of this head exists and is `[call.queries, call.keys]`.
   void check(Index sequence, Index head, Index heads, CallShape call) const {
+    require<ShapeError>(gradient.empty() || !blocks.empty(), "context.gradient: no bias to take the gradient of");
     if (blocks.empty()) return;
     const std::size_t at = index(sequence, head, heads);
     require<ShapeError>(at < blocks.size(), "context.blocks: more than ", at, " blocks expected, came ", blocks.size());
-    require<ShapeError>(blocks[at].rows() == call.queries && blocks[at].cols() == call.keys, "context.blocks[", at,
-                        "]: [", call.queries, ", ", call.keys, "] expected, came [", blocks[at].rows(), ", ",
-                        blocks[at].cols(), "]");
+    const auto check_block = [&](const char* name, const auto& block) {
+      require<ShapeError>(block.rows == call.queries && block.cols == call.keys, name, "[", at, "]: [", call.queries,
+                          ", ", call.keys, "] expected, came [", block.rows, ", ", block.cols, "]");
+    };
+    check_block("context.blocks", blocks[at]);
     if (gradient.empty()) return;
     require<ShapeError>(per == BiasPer::sequence_and_head,
                         "context.gradient: needs one block for each sequence and head (BiasPer::sequence_and_head)");
-    require<ShapeError>(at < gradient.size() && gradient[at].rows() == call.queries && gradient[at].cols() == call.keys,
-                        "context.gradient[", at, "]: a block [", call.queries, ", ", call.keys, "] expected");
+    require<ShapeError>(gradient.size() == blocks.size(), "context.gradient: ", blocks.size(),
+                        " blocks expected, came ", gradient.size());
+    check_block("context.gradient", gradient[at]);
   }
 };
 
@@ -105,7 +121,7 @@ class BiasTerm {
     if (!slopes_.empty()) fill_alibi(tile, s);
     if (bias_.empty()) return;
     for (Index r = 0; r < tile.rows; ++r) {
-      const S* b = &bias_.blocks[block_of(tile.member(r))].coeffRef((tile.row + r) / tile.group, tile.key);
+      const S* b = &bias_.blocks[block_of(tile.member(r))]((tile.row + r) / tile.group, tile.key);
       for (Index c = 0; c < tile.keys; ++c) {  // hidden is written, so that NaN behind it stays there
         S& e = s[c * tile.stride + r];
         e = hidden(b[c]) ? b[c] : e + b[c];
@@ -115,8 +131,7 @@ class BiasTerm {
   void pull(const Tile& tile, const S* ds) const {
     if (bias_.gradient.empty()) return;
     for (Index r = 0; r < tile.rows; ++r) {
-      View<S> g = bias_.gradient[block_of(tile.member(r))];
-      S* row = &g.coeffRef((tile.row + r) / tile.group, tile.key);
+      S* row = &bias_.gradient[block_of(tile.member(r))]((tile.row + r) / tile.group, tile.key);
       for (Index c = 0; c < tile.keys; ++c) row[c] += ds[c * tile.stride + r];
     }
   }

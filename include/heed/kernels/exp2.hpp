@@ -28,18 +28,18 @@ inline constexpr std::array<double, 11> exp2_polynomial<double>{
     1.5252727385162077567e-5,  1.5403530441572490074e-4, 1.3333558153440002656e-3, 9.6181291076070022038e-3,
     5.5504108664790394378e-2,  2.4022650695910098007e-1, 6.9314718055994569675e-1};
 
-/// 2^(c x), for c x <= 127 (1023 for double); 0 where x < lowest, which has to keep c x at or above the exponent of the
-/// smallest normal number.
-template <class S>
+/// 2^(c x - room), for c x <= 127 (1023 for double): the exponent is lowered exactly, whatever x. 0 where x < lowest,
+/// which has to keep c x - room at or above the exponent of the smallest normal number.
+template <int room, class S>
 EIGEN_ALWAYS_INLINE Packet<S> exp2_of_product(const Packet<S>& x, S c, S lowest) {
   if constexpr (lanes<S> == 1) {
-    return x < lowest ? S(0) : std::exp2(c * x);
+    return x < lowest ? S(0) : std::ldexp(std::exp2(c * x), -room);
   } else {
     constexpr int mantissa = std::numeric_limits<S>::digits - 1;
     constexpr int bias = std::numeric_limits<S>::max_exponent - 1;
     // Adding 1.5 * 2^mantissa rounds to an integer, which then stands in the low bits; with the bias on top these bits
     // are the exponent of the power of two.
-    constexpr S magic = S(std::uint64_t{3} << (mantissa - 1)) + S(bias);
+    constexpr S magic = S(std::uint64_t{3} << (mantissa - 1)) + S(bias - room);
     const Packet<S> rounded = pmadd(x, broadcast(c), broadcast(magic));
     const Packet<S> f = pmadd(x, broadcast(c), psub(broadcast(magic), rounded));
     Packet<S> y = broadcast(exp2_polynomial<S>[0]);
@@ -53,15 +53,15 @@ EIGEN_ALWAYS_INLINE Packet<S> exp2_of_product(const Packet<S>& x, S c, S lowest)
 /// 2^x within 2 ulp; exact 0 for x < -126 (-1022 for double).
 template <class S>
 EIGEN_ALWAYS_INLINE Packet<S> exp2(const Packet<S>& x) {
-  return exp2_of_product<S>(x, S(1), S(std::numeric_limits<S>::min_exponent - 1));
+  return exp2_of_product<0, S>(x, S(1), S(std::numeric_limits<S>::min_exponent - 1));
 }
 
-/// e^x within (2 + |x| / 4) ulp where multiply-adds are fused, else (2 + 1.5 |x|); exact 0 for x < -86.6 (-707 for
-/// double).
-template <class S>
+/// 2^-room e^x within (2 + |x| / 4) ulp where multiply-adds are fused, else (2 + 1.5 |x|); exact 0 for x < -86.6 (-707
+/// for double), plus 0.7 room.
+template <class S, int room = 0>
 EIGEN_ALWAYS_INLINE Packet<S> exp(const Packet<S>& x) {
-  return exp2_of_product<S>(x, S(1.44269504088896340735992468100189214L),
-                            S(std::numeric_limits<S>::min_exponent) * S(0.693));
+  return exp2_of_product<room, S>(x, S(1.44269504088896340735992468100189214L),
+                                  S(std::numeric_limits<S>::min_exponent + room) * S(0.693));
 }
 
 /// e^x of one number, with the bits of a lane.

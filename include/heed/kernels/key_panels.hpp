@@ -3,8 +3,6 @@
 #pragma once
 #include <heed/core/types.hpp>
 
-#include <algorithm>
-
 namespace heed {
 
 /// The keys of a stream, in panels of 64: element e of key j is at `panel(j)[e * 64 + j % 64]`.

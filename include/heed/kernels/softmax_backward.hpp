@@ -7,6 +7,7 @@
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
 
+#include <algorithm>
 #include <limits>
 #include <memory>
 

@@ -8,6 +8,7 @@
 #include <heed/kernels/score_tile.hpp>
 #include <heed/kernels/softmax_rows.hpp>
 
+#include <algorithm>
 #include <limits>
 #include <memory>
 
@@ -37,9 +38,9 @@ struct ForwardTile {
 };
 
 /// One step of the online softmax on s [keys][N packets]: takes the maxima m and sums l on, turns the scores into
-/// weights e^(s - m - room). True if a maximum moved: then alpha = e^(old m - new m), and l is rescaled already.
+/// weights (see weight_room). True if a maximum moved: then alpha = e^(old m - new m), and l is rescaled already.
 template <int N, class S>
-bool softmax_step(S* s, Index keys, S room, S* m, S* l, S* alpha) {
+bool softmax_step(S* s, Index keys, S* m, S* l, S* alpha) {
   using P = Packet<S>;
   constexpr Index width = N * lanes<S>;
   P top[std::size_t{N}], sum[std::size_t{N}];
@@ -59,11 +60,10 @@ bool softmax_step(S* s, Index keys, S room, S* m, S* l, S* alpha) {
       store<S>(alpha + v * lanes<S>, a);
       sum[v] = pmul(sum[v], a);
     }
-  for (int v = 0; v < N; ++v) top[v] = padd(top[v], broadcast(room));
   for (Index c = 0; c < keys; ++c)
     for (int v = 0; v < N; ++v) {
       S* const at = s + c * width + v * lanes<S>;
-      const P p = exp<S>(psub(load(at), top[v]));
+      const P p = exp<S, weight_room>(psub(load(at), top[v]));
       store<S>(at, p);
       sum[v] = padd(sum[v], p);
     }
@@ -72,14 +72,14 @@ bool softmax_step(S* s, Index keys, S room, S* m, S* l, S* alpha) {
 }
 
 template <class S>
-bool softmax_step(S* s, Index keys, Index width, S room, S* m, S* l, S* alpha) {
+bool softmax_step(S* s, Index keys, Index width, S* m, S* l, S* alpha) {
   switch (width / lanes<S>) {
     case 1:
-      return softmax_step<1>(s, keys, room, m, l, alpha);
+      return softmax_step<1>(s, keys, m, l, alpha);
     case 2:
-      return softmax_step<2>(s, keys, room, m, l, alpha);
+      return softmax_step<2>(s, keys, m, l, alpha);
     default:
-      return softmax_step<3>(s, keys, room, m, l, alpha);
+      return softmax_step<3>(s, keys, m, l, alpha);
   }
 }
 
@@ -167,7 +167,7 @@ struct KeyBlock {
 /// Takes one tile of queries past at most `tile_keys` keys.
 template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
 void forward_tile(const Pattern& pattern, const Term& term, Logits<S> logits, ForwardTile<S>& tile,
-                  const KeyBlock<S>& at, S room, Index d, Index padded, const ForwardScratch<S>& scratch) {
+                  const KeyBlock<S>& at, Index d, Index padded, const ForwardScratch<S>& scratch) {
   const Index n = tile.at.rows, width = tile.at.stride, keys = at.keys.size(), packets = padded / lanes<S>;
   S* const s = scratch.s;
   if (at.k_transposed)
@@ -180,7 +180,7 @@ void forward_tile(const Pattern& pattern, const Term& term, Logits<S> logits, Fo
   if (term.active()) term.fill(tile.at, s);
   const bool all = pattern.all({tile.positions[0], tile.positions[n - 1] + 1}, at.keys);
   if (!all) mask_tile(pattern, tile.positions, at.keys, width, -std::numeric_limits<S>::infinity(), s);
-  const bool moved = softmax_step(s, keys, width, room, tile.m, tile.l, scratch.alpha);
+  const bool moved = softmax_step(s, keys, width, tile.m, tile.l, scratch.alpha);
   const Start start = tile.started ? Start::add : Start::zero;
   const S* const alpha = tile.started && moved ? scratch.alpha : nullptr;
   tile.started = true;
@@ -205,7 +205,6 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
                                   all_values.outerStride() != d_v,
                                   [&]<class T>(T*, Index count) { return arena.take<T>(count); });
   const Index n_tiles = ForwardScratch<S>::n_tiles(rows.size());
-  const S room = weight_room<S>(n_k);
   const Ranges all = open_tiles(pattern, logits.scale, q, n_k, padded, rows, group, scratch);
   for (const Range range : all)
     for (Index from = range.begin; from < range.end; from += block_keys) {
@@ -227,14 +226,14 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
                                     .ldk = scratch.k ? d : all_keys.stride,
                                     .ldv = ldv,
                                     .k_transposed = all_keys.panels};
-            forward_tile(pattern, term, logits, scratch.tiles[t], at, room, d, padded, scratch);
+            forward_tile(pattern, term, logits, scratch.tiles[t], at, d, padded, scratch);
           }
         }
     }
   for (Index t = 0; t < n_tiles; ++t) {
     const ForwardTile<S>& tile = scratch.tiles[t];
     for (Index r = 0; r < tile.at.rows; ++r)
-      finish_row(tile.o + r * padded, RowState<S>{tile.m[r], tile.l[r]}, room, tile.at.row + r, out);
+      finish_row(tile.o + r * padded, RowState<S>{tile.m[r], tile.l[r]}, tile.at.row + r, out);
   }
 }
 
@@ -256,25 +255,20 @@ void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits,
   }
 }
 
-/// Bytes of scratch that softmax_forward takes. `strided`: rows of k and v do not lie side by side.
+/// Bytes of scratch that softmax_forward takes for up to n_q rows and n_k keys. `strided`: rows of k and v do not lie
+/// side by side.
 template <class S>
 std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided) {
-  std::size_t bytes = 0, most = 0;
-  const auto add = [&]<class T>(T* none, Index count) {
-    bytes += Arena::size_of<T>(count);
-    return none;
+  std::size_t tiles = 0, row = 0;
+  const auto add_to = [](std::size_t& bytes) {
+    return [&bytes]<class T>(T* none, Index count) {
+      bytes += Arena::size_of<T>(count);
+      return none;
+    };
   };
-  // The first superblock is the largest; the last may be so small that it goes another way.
-  const Index step = detail::superblock_rows, last = (n_q - 1) / step * step;
-  for (const Index rows : {std::min(n_q, step), n_q - last}) {
-    bytes = 0;
-    if (detail::takes_rows<S>(rows, d, d_v))
-      detail::RowScratch<S>(d_v, add);
-    else
-      detail::ForwardScratch<S>(rows, n_k, d, d_v, strided, strided, add);
-    most = std::max(most, bytes);
-  }
-  return most;
+  detail::ForwardScratch<S>(std::min(n_q, detail::superblock_rows), n_k, d, d_v, strided, strided, add_to(tiles));
+  if (detail::takes_rows<S>(std::min<Index>(n_q, 1), d, d_v)) detail::RowScratch<S>(d_v, add_to(row));
+  return std::max(tiles, row);  // a call of fewer rows may take them one by one
 }
 
 }  // namespace heed

@@ -84,17 +84,15 @@ struct RowState {
   S m = -std::numeric_limits<S>::infinity(), l = S(0);
 };
 
-/// What the weights stay below their maximum 1 by, as a logarithm: e^(s - m - room) adds up to at most 1 over n_k keys,
-/// so that sums of weighted values stay within the values however large these are.
-template <class S>
-S weight_room(Index n_k) {
-  return std::log(static_cast<S>(std::max<Index>(n_k, 1)));
-}
+/// Weights are 2^-weight_room e^(s - m): as exact a number as e^(s - m), and small enough that sums of weighted values
+/// stay within the values, however large these are, over 2^20 keys. The same for every length: later keys must not move
+/// a bit.
+inline constexpr int weight_room = 20;
 
 /// Turns the scores s [count] into weights, padding to whole packets as 0, and takes the maximum and the sum on.
 /// Returns what the sums so far are to be multiplied with.
 template <class S>
-S row_softmax(S* s, Index count, S room, RowState<S>& state) {
+S row_softmax(S* s, Index count, RowState<S>& state) {
   const Index padded = packet_padded<S>(count);
   std::fill(s + count, s + padded, -std::numeric_limits<S>::infinity());
   Packet<S> tops = broadcast(state.m);
@@ -104,7 +102,7 @@ S row_softmax(S* s, Index count, S room, RowState<S>& state) {
   const S alpha = exp_of(state.m - safe);
   Packet<S> sum = broadcast(S(0));
   for (Index c = 0; c < padded; c += lanes<S>) {
-    const Packet<S> p = exp<S>(psub(load(s + c), broadcast(safe + room)));
+    const Packet<S> p = exp<S, weight_room>(psub(load(s + c), broadcast(safe)));
     store<S>(s + c, p);
     sum = padd(sum, p);
   }
@@ -112,13 +110,13 @@ S row_softmax(S* s, Index count, S room, RowState<S>& state) {
   return alpha;
 }
 
-/// o = sums / l and lse = m + room + log l; a row that saw no key has o = 0 and lse = -inf.
+/// o = sums / l and lse = m + log l, less the room; a row that saw no key has o = 0 and lse = -inf.
 template <class S>
-void finish_row(const S* sums, const RowState<S>& state, S room, Index row, Out<S>& out) {
+void finish_row(const S* sums, const RowState<S>& state, Index row, Out<S>& out) {
   S* const to = out.o.data() + row * out.o.outerStride();
   const S inverse = S(1) / state.l;
   for (Index e = 0; e < out.o.cols(); ++e) to[e] = state.l == S(0) ? S(0) : sums[e] * inverse;
-  out.lse[row] = state.m + (room + std::log(state.l));
+  out.lse[row] = state.m + std::log(std::ldexp(state.l, weight_room));
 }
 
 /// Calls take(type, count) for every buffer of the row path.
@@ -144,7 +142,6 @@ void softmax_row(const Pattern& pattern, const Term& term, Logits<S> logits, con
   Tile at{.row = row, .rows = 1, .stride = 1, .shift = n_k - in.q.rows()};
   const Index p = at.position(0);
   std::fill_n(scratch.o, d_v, S(0));
-  const S room = weight_room<S>(n_k);
   RowState<S> state;
   Ranges ranges;
   pattern.keys({p, p + 1}, n_k, ranges);
@@ -171,11 +168,11 @@ void softmax_row(const Pattern& pattern, const Term& term, Logits<S> logits, con
         term.fill(at, scratch.bias);
         for (Index c = 0; c < count; ++c) scratch.s[c] += scratch.bias[scratch.list[c] - keys.begin];
       }
-      const S alpha = row_softmax(scratch.s, count, room, state);
+      const S alpha = row_softmax(scratch.s, count, state);
       row_values(scratch.s, scratch.list, count, in.v.data(), in.v.outerStride(), alpha, scratch.o, d_v);
     }
   }
-  finish_row(scratch.o, state, room, row, out);
+  finish_row(scratch.o, state, row, out);
 }
 
 }  // namespace heed::detail

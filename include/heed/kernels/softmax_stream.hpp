@@ -55,7 +55,6 @@ void softmax_few(const Pattern& pattern, const Term& term, Logits<S> logits, Con
   const FewScratch<S> scratch(n, d, d_v, [&]<class T>(T*, Index count) { return arena.take<T>(count); });
   Tile at{.row = rows.begin, .rows = n, .stride = n, .group = group, .shift = n_k - q.rows() / group};
   const Index p = at.position(0);
-  const S room = weight_room<S>(n_k);
   std::fill_n(scratch.states, n, RowState<S>{});
   std::fill_n(scratch.o, n * d_v, S(0));
   for (Index r = 0; r < n; ++r)
@@ -89,7 +88,7 @@ void softmax_few(const Pattern& pattern, const Term& term, Logits<S> logits, Con
         std::fill(row, row + (keys.begin - from), hidden);
         for (Index c = keys.begin - from; c < keys.end - from && !all; ++c)
           if (!pattern.sees(p, from + c)) row[c] = hidden;
-        scratch.alpha[r] = row_softmax(row, keys.end - from, room, scratch.states[r]);
+        scratch.alpha[r] = row_softmax(row, keys.end - from, scratch.states[r]);
       }
       if (all && !term.hides()) {
         tile_product<Operand::plain>(n, d_v / lanes<S>, keys.size(), s + (keys.begin - from), stream_keys,
@@ -103,7 +102,7 @@ void softmax_few(const Pattern& pattern, const Term& term, Logits<S> logits, Con
             [&](Index r, Index c) { return pattern.sees(p, j + c) && term.sees(at, r, j + c); });
     }
   }
-  for (Index r = 0; r < n; ++r) finish_row(scratch.o + r * d_v, scratch.states[r], room, rows.begin + r, out);
+  for (Index r = 0; r < n; ++r) finish_row(scratch.o + r * d_v, scratch.states[r], rows.begin + r, out);
 }
 
 }  // namespace detail
@@ -127,19 +126,20 @@ void softmax_stream(const Pattern& pattern, const Term& term, Logits<S> logits, 
                                group, out, scratch);
 }
 
-/// Bytes of scratch that softmax_stream takes for n rows of q; v lies row by row.
+/// Bytes of scratch that softmax_stream takes for up to n rows of q and n_k keys; v lies row by row.
 template <class S>
 std::size_t softmax_stream_scratch(Index n, Index n_k, Index d, Index d_v, Index group) {
-  std::size_t bytes = 0;
-  const auto add = [&]<class T>(T* none, Index count) {
-    bytes += Arena::size_of<T>(count);
-    return none;
+  std::size_t tiles = 0, few = 0;
+  const auto add_to = [](std::size_t& bytes) {
+    return [&bytes]<class T>(T* none, Index count) {
+      bytes += Arena::size_of<T>(count);
+      return none;
+    };
   };
-  if (detail::few_queries<S>(n, group, d_v))
-    detail::FewScratch<S>(std::min(n, group), d, d_v, add);
-  else
-    detail::ForwardScratch<S>(std::min(n, detail::superblock_rows), n_k, d, d_v, false, false, add);
-  return bytes;
+  detail::ForwardScratch<S>(std::min(n, detail::superblock_rows), n_k, d, d_v, false, false, add_to(tiles));
+  const Index together = std::min(n, group);
+  if (detail::few_queries<S>(together, group, d_v)) detail::FewScratch<S>(together, d, d_v, add_to(few));
+  return std::max(tiles, few);  // a chunk of fewer rows may take them position by position
 }
 
 }  // namespace heed

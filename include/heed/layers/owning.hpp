@@ -41,19 +41,32 @@ class Owning {
   }
   Shared init_shared(Random&) const { return {}; }
 
-  /// As the layer's own.
-  template <class X>
-  auto forward(Weights<Owning> w, const X& x, const Batch& batch, Cache& cache, const Context& context = {}) const {
-    return inner_.forward(down(w), x, batch, cache, context);
+  /// As the layer's own: in self- and cross-attention, and token by token where it can.
+  template <class... A>
+  auto forward(Weights<Owning> w, A&&... arguments) const {
+    return inner_.forward(down(w), std::forward<A>(arguments)...);
   }
-  template <class X>
-  auto replay(Weights<Owning> w, const X& x, const Batch& batch, Cache& cache, const Context& context = {}) const {
-    return inner_.replay(down(w), x, batch, cache, context);
+  template <class... A>
+  auto replay(Weights<Owning> w, A&&... arguments) const {
+    return inner_.replay(down(w), std::forward<A>(arguments)...);
   }
   template <class X, class Y>
   auto backward(Weights<Owning> w, const X& x, const Batch& batch, Cache& cache, const Y& dy, Gradients<Owning> g,
                 const Context& context = {}) const {
     return inner_.backward(down(w), x, batch, cache, dy, Gradients<L>(g.own.own, g.own.shared), context);
+  }
+  template <class X, class M, class Y>
+  auto backward(Weights<Owning> w, const X& x, const M& memory, const Batch& batch, Cache& cache, const Y& dy,
+                Gradients<Owning> g, const Context& context = {}) const {
+    return inner_.backward(down(w), x, memory, batch, cache, dy, Gradients<L>(g.own.own, g.own.shared), context);
+  }
+  template <class... A>
+  auto start(A&&... arguments) const {
+    return inner_.start(std::forward<A>(arguments)...);
+  }
+  template <class... A>
+  auto step(Weights<Owning> w, A&&... arguments) const {
+    return inner_.step(down(w), std::forward<A>(arguments)...);
   }
 
  private:

@@ -124,8 +124,9 @@ class Dense {
       for (Index j = 0; j < n_k; ++j) ds(i, j) = sees(i, j) ? p(i, j) * (ds(i, j) - d) : S(0);
     }
     if (!h.context.gradient.empty()) {
-      View<S> g = h.context.gradient[h.context.index(h.sequence, h.head, shape_.heads)];
-      g += ds;
+      const BiasBlock<S> g = h.context.gradient[h.context.index(h.sequence, h.head, shape_.heads)];
+      for (Index i = 0; i < n_q; ++i)
+        for (Index j = 0; j < n_k; ++j) g(i, j) += ds(i, j);
     }
     if (logits_.soft_cap > 0) {  // t = cap tanh(u / cap)
       const Arena::Frame frame(scratch);

@@ -21,13 +21,13 @@ namespace heed {
 
 /// Exact attention tile by tile, over any key pattern (FlashAttention).
 ///
-///   o_i = sum_j p_ij v_j,  p_i = softmax_{j seen by i}(t(scale q_i.k_j) + b_ij),  computed with a running maximum and
-///   sum, so that scores live only as tiles in the first cache; backward computes them again from the log-sum-exp.
+///   o_i = sum_j p_ij v_j,  p_i = softmax_{j seen by i}(t(scale q_i.k_j) + b_ij),  with a running maximum and sum, so that
+///   scores live only as tiles in the first cache; backward computes them again from the log-sum-exp.
 ///
-/// Cost:        pairs seen * (d + d_v) multiply-adds; saves nothing but output and log-sum-exp. A stream holds its K
-/// and V. Exactness:   exact on its pattern. Paper:       Dao et al. 2022, arXiv 2205.14135, algorithms 1 and 4; Dao
-/// 2023, arXiv 2307.08691; online softmax by Milakov
-///              and Gimelshein 2018, arXiv 1805.02867.
+/// Cost:        pairs seen * (d + d_v) multiply-adds; saves nothing but output and log-sum-exp. A stream holds its K and V.
+/// Exactness:   exact on its pattern.
+/// Paper:       Dao et al. 2022, arXiv 2205.14135, algorithms 1 and 4; Dao 2023, arXiv 2307.08691; the online softmax is
+///              Milakov and Gimelshein's, 2018, arXiv 1805.02867.
 /// Limitation:  the time still grows with the pairs seen: n^2 for the full pattern.
 template <class S, KeyPattern Pattern = Full>
 class Tiled {

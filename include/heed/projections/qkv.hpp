@@ -98,8 +98,8 @@ class ProjectQkv {
     require<ShapeError>(w.rows() == rows && w.cols() == cols, "weights.projection.", name, ": [", rows, ", ", cols,
                         "] expected, came [", w.rows(), ", ", w.cols(), "]");
     const Index n = options_.bias ? cols : 0;
-    require<ShapeError>(b.size() == n, "weights.projection: the bias of ", name, " must hold ", n, " numbers, came ",
-                        b.size());
+    require<ShapeError>(b.rows() == (n > 0) && b.cols() == n, "weights.projection: the bias of ", name, ": [", n > 0,
+                        ", ", n, "] expected, came [", b.rows(), ", ", b.cols(), "]");
   }
 
   Options options_;
