@@ -34,8 +34,7 @@ namespace heed {
 /// before every key.
 ///
 /// - `keys(positions, n_k, ranges)` adds ranges that cover every key which a query at one of `positions` may see. It
-/// decides
-///   the cost. It may name more keys than are seen, and ends past n_k or below 0: the kernel clips them.
+///   decides the cost. It may name more keys than are seen, and ends past n_k or below 0: the kernel clips them.
 /// - `sees(p, j)` is the membership. It decides the result.
 /// - `all(positions, keys)` may be true only if every query at `positions` sees every key of `keys`: such a block runs
 ///   without any test. Saying false is always right, and slower.
@@ -130,16 +129,14 @@ struct HeadGradient {
 /// - `name`: as in the registry and the benchmarks.
 /// - `P(options, head_shape)` checks the options, throws OptionError, draws what is random.
 /// - `shape()`: what it was built for. `causality()`: what these options promise.
-/// - `cost(call_shape)`.
+/// - `cost(call_shape)`: what such a call takes. Scratch must be enough for every shorter call too.
 /// - `init(random)`, `init_shared(random)`.
 /// - `check(head, call_shape)` refuses, by throwing, what these options or this context do not allow. `Attention` calls
-/// it
-///   for every head before anything is written; the other calls may rely on it.
+///   it for every head before anything is written; the other calls may rely on it.
 /// - `reserve(call_shape, cache)` makes room in the cache, so that calls up to this shape allocate nothing.
 /// - `forward(head, in, out, cache, scratch)` assigns `out` and `cache`.
 /// - `backward(head, in, out, dout, cache, din, gradient, scratch)` adds to `din` and `gradient`, given what forward
-/// read and
-///   made, and the cotangents of output and log-sum-exp (`dout.lse` may be empty: zeros).
+///   read and made, and the cotangents of output and log-sum-exp (`dout.lse` may be empty: zeros).
 template <class P>
 concept AttentionPolicy = std::copy_constructible<P> && std::floating_point<typename P::Scalar> &&
     std::is_aggregate_v<typename P::Options> && Visitable<typename P::Params> && Visitable<typename P::Shared> &&
