@@ -30,7 +30,7 @@ struct LayersMatchDifferences {
         number = before - 1e-5;
         const double difference = (above - (forward().array() * w.array()).sum()) / 2e-5;
         number = before;
-        v.expect(std::abs(difference - gradient.data()[i]) <= 2e-7 * std::max(1.0, std::abs(difference)), what, ": d ",
+        v.expect(std::abs(difference - gradient.data()[i]) <= 1e-7 * std::max(1.0, std::abs(difference)), what, ": d ",
                  path, "[", i, "] = ", gradient.data()[i], ", difference ", difference);
       }
     };
