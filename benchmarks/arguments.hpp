@@ -18,7 +18,8 @@ namespace heed::bench {
 inline constexpr const char* help = R"(heed_benchmarks: which attention pays off, and from which length on
 
   --suite=SUITE   compare (default): forward of every variant, 8 heads, five lengths, a few minutes
-                  full: everything; bars: what the exact kernels are judged by; peers: what benchmarks/peers times
+                  series: error and time of the approximations by rounds, features, rank
+                  full: everything; bars: what the speed is judged by; peers: what benchmarks/peers times
   --out=DIR       writes DIR/results.json and DIR/report/index.html; without it nothing is written
   --text=FILE     the text whose bytes are attended to; default: a licence text of the system
   --cases=REGEX   only the cases of the suite whose name has a match
@@ -32,7 +33,8 @@ cannot be right; 2 if an argument makes no sense, and then nothing is written.
 
 Names are <pass>/<Policy>[/<option>:<value>...]/heads:<h>[/kv_heads:<g>]/n:<n>[/workers:<t>][/causal]. Counters: `seconds`
 is the fastest run, `of_peak` useful multiply-adds per second over what a core (times workers) can do at most, measured
-right beside the case; `error` is relative to the definition in double on sampled rows.
+right beside the case; `error` is relative to dense attention in double on sampled rows,
+`of_dense` the multiply-adds over those of dense attention.
 )";
 
 struct Arguments {
@@ -83,7 +85,7 @@ inline Arguments parse(int argc, char** argv) {
       throw UsageError("'" + std::string(word) + "': no such argument; --help tells which there are");
   }
   if (std::find(std::begin(suites), std::end(suites), a.suite) == std::end(suites))
-    throw UsageError("--suite: compare, full, bars or peers expected, came '" + a.suite + "'");
+    throw UsageError("--suite: compare, series, full, bars or peers expected, came '" + a.suite + "'");
   if (!a.report.empty() && a.out.empty()) throw UsageError("--report: needs --out=DIR, the folder to write to");
   return a;
 }

@@ -27,13 +27,31 @@ bool is_exact() {
   return P::about.exactness == "exact";
 }
 
-/// A policy whose fields have queries, keys and values: only then is there anything to compare with the definition.
-template <class P>
-concept HasQkv = requires(const typename P::template Fields<Buffer<float>>& f) {
+/// Fields with queries, keys and values, or one that is both query and key: then there is a definition to compare with.
+template <class F>
+concept HasQkv = requires(const F& f) {
   f.q;
   f.k;
   f.v;
 };
+template <class F>
+concept HasTied = requires(const F& f) {
+  f.qk;
+  f.v;
+};
+template <class P>
+using FieldsOf = typename P::template Fields<Buffer<float>>;
+
+/// What a variant is to come near to: dense attention; with one field for both, on itself, over keys of length 1, and
+/// seeing itself only if there is nothing else (Kitaev et al. 2020, section 2).
+inline ExactHead exact_head(const auto& in, bool causal) requires(HasQkv<std::remove_cvref_t<decltype(in)>>) {
+  return ExactHead(in.q, in.k, in.v, causal);
+}
+inline ExactHead exact_head(const auto& in, bool causal) requires(HasTied<std::remove_cvref_t<decltype(in)>>) {
+  Matrix<float> k = in.qk;
+  k.rowwise().normalize();
+  return ExactHead(in.qk, view(std::as_const(k)), in.v, causal, false);
+}
 
 /// The reason to refuse a case with this error, or nothing.
 template <class P>
@@ -109,10 +127,15 @@ class Heads {
   bool causal() const { return policy_.causality() != Causality::none; }
   double forward_work() const { return cost().forward * static_cast<double>(layout_.heads); }
   double backward_work() const { return cost().backward * static_cast<double>(layout_.heads); }
+  /// Multiply-adds of forward over those of dense attention: for a sparse variant, the fraction of pairs that it visits.
+  double of_dense() const {
+    const double n = static_cast<double>(batch_.queries(0).size);
+    return cost().forward / (n * n * 2 * d_head);
+  }
   double saved() const { return static_cast<double>(cost().saved) * static_cast<double>(layout_.heads); }
 
   /// Of the last forward, on rows of all heads.
-  double forward_error() requires HasQkv<P> {
+  double forward_error() {
     const Index n = batch_.queries(0).size;
     RelativeError error;
     for (Index h = 0; h < layout_.heads; ++h) {
@@ -122,7 +145,7 @@ class Heads {
     return error.value();
   }
   /// Of the first backward, the worst of dq, dk and dv, on rows of the first and the last head.
-  double backward_error() requires HasQkv<P> {
+  double backward_error() requires HasQkv<FieldsOf<P>> {
     const Index n = batch_.queries(0).size;
     RelativeError dq, dk, dv;
     for (const Index h : spread(layout_.heads, 2)) {
@@ -144,10 +167,7 @@ class Heads {
             {lse_.view().data() + h * lse_.cols(), lse_.cols()}};
   }
   ConstView<float> cotangent(Index h) const { return block(d_mixed_, 0, h * d_head, d_mixed_.rows(), d_head); }
-  ExactHead exact(Index h) const {
-    const auto in = layout_.read(fields_, batch_, 0, h);
-    return {in.q, in.k, in.v, causal()};
-  }
+  ExactHead exact(Index h) const { return exact_head(layout_.read(std::as_const(fields_), batch_, 0, h), causal()); }
 
   P policy_;
   HeadLayout layout_;
@@ -184,11 +204,12 @@ Job forward_job(const typename P::Options& options, const Name& name, const Text
           .once = [heads, &workers] { heads->forward(workers); }};
   const double first = seconds(job.once);
   if (first > 5) job.known = first;
-  if constexpr (HasQkv<P>) {
+  if constexpr (HasQkv<FieldsOf<P>> || HasTied<FieldsOf<P>>) {
     const double error = heads->forward_error();
     job.wrong = verdict<P>(error, name.n);
     job.facts.emplace_back("error", error);
   }
+  job.facts.emplace_back("of_dense", heads->of_dense());
   job.facts.emplace_back("saved_bytes", heads->saved());
   job.facts.emplace_back("scratch_bytes", static_cast<double>(workers.peak()));
   if (name.workers > 1) measure_scaling(job, [heads](int count) { heads->forward(heads->workers(count)); });
@@ -206,7 +227,7 @@ Job backward_job(const typename P::Options& options, const Name& name, const Tex
           .once = [heads, &workers] { heads->backward(workers); }};
   const double first = seconds(job.once);
   if (first > 5) job.known = first;
-  if constexpr (HasQkv<P>) {
+  if constexpr (HasQkv<FieldsOf<P>>) {
     const double error = heads->backward_error();
     job.wrong = verdict<P>(error, name.n);
     job.facts.emplace_back("error", error);

@@ -3,11 +3,14 @@
 #pragma once
 #include <nlohmann/json.hpp>
 
+#include <cmath>
+#include <cstddef>
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <utility>
 
-/// How fast the exact kernels have to be, and how fast they were in a run.
+/// How fast the variants have to be, and how fast they were in a run.
 
 namespace heed::bench {
 
@@ -16,6 +19,15 @@ class Bars {
   explicit Bars(const nlohmann::json& results) : results_(results) {}
 
   void print() {
+    exact();
+    sparse();
+    sub_quadratic();
+  }
+
+ private:
+  using Number = std::optional<double>;
+
+  void exact() {
     std::printf("\n%-72s %9s %10s\n", "bar", "", "measured");
     const std::string one = "forward/Tiled/heads:1/n:", eight = "forward/Tiled/heads:8/n:";
     for (const char* n : {"512", "1024", "2048", "4096"})
@@ -44,8 +56,72 @@ class Bars {
     at_least("A^T B, 64 x 4096 x 256: of peak", 0.85, of("product/atb/m:64/k:4096/n:256", "of_peak"));
   }
 
- private:
-  using Number = std::optional<double>;
+  void sparse() {
+    for (const auto& [variant, most] :
+         {std::pair("SlidingWindow/w:256", 1.25), {"SlidingWindow/w:64", 1.6}, {"BigBird", 1.3}})
+      at_most(std::string(variant) + ", n = 16384: time over Tiled's for as many pairs", most,
+              over(over(cycles(forward(variant, 16384)), cycles(forward("Tiled", 16384))),
+                   of(forward(variant, 16384), "of_dense")));
+    for (const auto& [variant, least] :
+         {std::pair("SlidingWindow/w:256", 22.0), {"LogSparse", 60.0}, {"AdaptiveSpan/spans:mixed", 10.0}})
+      at_least(std::string(variant) + ", causal, n = 16384: times as fast as causal Tiled", least,
+               faster(variant, 16384, true));
+    for (const char* variant : {"SlidingWindow/w:256", "SlidingWindow/w:64", "BigBird"}) back(variant, false);
+    for (const char* variant : {"SlidingWindow/w:256", "LogSparse", "AdaptiveSpan/spans:mixed"}) back(variant, true);
+    for (const char* variant : {"SlidingWindow/w:256", "SlidingWindow/w:64", "BigBird"}) slope(variant, false);
+    for (const char* variant : {"SlidingWindow/w:256", "LogSparse", "AdaptiveSpan/spans:mixed"}) slope(variant, true);
+    at_most("a pattern of one's own, n = 16384: time over the built-in window's", 1.05,
+            over(cycles(forward("Tiled/pattern:own", 16384)), cycles(forward("Tiled/pattern:window", 16384))));
+    at_most(
+        "SlidingWindow/w:256, n = 131072: time over twice that of n = 65536", 1.1,
+        over(over(cycles(forward("SlidingWindow/w:256", 131072)), 2), cycles(forward("SlidingWindow/w:256", 65536))));
+  }
+
+  void sub_quadratic() {
+    struct Row {
+      const char* variant;
+      bool causal;
+      double least[4];
+    };
+    static constexpr int lengths[] = {1024, 4096, 16384, 65536};
+    for (const Row& row : {Row{"Favor/m:256", false, {1.6, 6.5, 26, 100}}, Row{"Favor/m:256", true, {0.7, 3, 12, 48}},
+                           Row{"Linformer/k:256", false, {1.7, 7, 27, 105}},
+                           Row{"Lsh/rounds:1", false, {4, 16, 50, 100}}, Row{"Lsh/rounds:4", false, {1, 4, 13, 27}}}) {
+      for (std::size_t i = 0; i < 4; ++i)
+        at_least(std::string(row.variant) + (row.causal ? ", causal" : "") + ", n = " + std::to_string(lengths[i]) +
+                     ": times as fast as Tiled",
+                 row.least[i], faster(row.variant, lengths[i], row.causal));
+      back(row.variant, row.causal);
+      slope(row.variant, row.causal);
+    }
+    at_most("Favor/m:256, n = 65536: time over that of its products", 1.5,
+            over(of("product/ab/m:256/k:64/n:512", "of_peak"), of(forward("Favor/m:256", 65536), "of_peak")));
+    at_most("PersistentMemory/memory:1024, n = 4096: time over Tiled's for as many keys", 1.03,
+            over(over(cycles(forward("PersistentMemory/memory:1024", 4096)), cycles(forward("Tiled", 4096))), 1.25));
+  }
+
+  static std::string forward(const std::string& variant, int n, bool causal = false) {
+    return "forward/" + variant + "/heads:8/n:" + std::to_string(n) + (causal ? "/causal" : "");
+  }
+  Number faster(const std::string& variant, int n, bool causal) const {
+    return over(cycles(forward("Tiled", n, causal)), cycles(forward(variant, n, causal)));
+  }
+  void back(const std::string& variant, bool causal) {
+    const std::string name = forward(variant, 16384, causal);
+    at_most(variant + (causal ? ", causal" : "") + ", n = 16384: backward over forward", 3.2,
+            over(cycles("back" + name.substr(3)), cycles(name)));
+  }
+  /// Of the memory beyond inputs and results, on logarithmic axes.
+  void slope(const std::string& variant, bool causal) {
+    const auto bytes = [&](int n) {
+      const Number saved = of(forward(variant, n, causal), "saved_bytes"),
+                   scratch = of(forward(variant, n, causal), "scratch_bytes");
+      return saved && scratch ? Number(*saved + *scratch) : std::nullopt;
+    };
+    const Number ratio = over(bytes(65536), bytes(8192));
+    at_most(variant + (causal ? ", causal" : "") + ": slope of memory in n, 8192 to 65536", 1.05,
+            ratio ? Number(std::log(*ratio) / std::log(8.0)) : std::nullopt);
+  }
 
   Number of(const std::string& name, const char* counter) const {
     for (const auto& b : results_["benchmarks"])

@@ -2,106 +2,66 @@
 // SPDX-License-Identifier: MIT
 #include "cases.hpp"
 
-#include "attention_jobs.hpp"
-#include "decode_jobs.hpp"
 #include "kernel_jobs.hpp"
+#include "policy_cases.hpp"
 
 #include <heed/policies.hpp>
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <string>
 #include <tuple>
+#include <utility>
 
 namespace heed::bench {
 namespace {
 
-#ifdef _OPENMP
-constexpr Index most_workers = 2;
-#else
-constexpr Index most_workers = 1;
-#endif
-
 /// Seconds of timed runs that the policies of `compare` share; with what is not timed, some minutes in all.
 constexpr double compare_seconds = 80;
 constexpr Index compare_lengths[] = {256, 1024, 2048, 4096, 16384};
-/// A length only to show that memory stays small, for policies whose first preset takes less than a few minutes.
-constexpr Index longest = 65536;
-constexpr double longest_work = 5e12;
+constexpr Index bars_lengths[] = {1024, 4096, 8192, 16384, 65536, 131072};
 
 bool any_of(std::int64_t n, const auto& lengths) {
   return std::find(std::begin(lengths), std::end(lengths), n) != std::end(lengths);
 }
+/// The forward of a whole layer's heads: what variants are compared by.
+bool is_plain(const Name& c) { return c.pass == "forward" && c.heads == 8 && c.workers == 1; }
+bool is_measure(const Name& c) { return c.pass == "product" || c.pass == "bandwidth" || c.pass == "fma"; }
 
-bool in_compare(const Name& c) {
-  return c.pass == "forward" && c.heads == 8 && c.workers == 1 && any_of(c.n, compare_lengths);
+bool in_compare(const Case& c) { return is_plain(c.name) && !c.detail && any_of(c.name.n, compare_lengths); }
+/// `with_detail`: the policies of which there is a series.
+bool in_series(const Case& c, const std::set<std::string>& with_detail) {
+  const bool reference = c.name.subject == "Tiled" || c.name.subject == "NoAttention";
+  return is_plain(c.name) && !c.name.causal && c.name.n >= 512 && c.name.n <= 65536 &&
+         (with_detail.contains(c.name.subject) || reference);
 }
-bool in_full(const Name& c) { return c.workers == 1 || c.subject.empty() || c.n == 2048; }
-bool in_bars(const Name& c) {
-  if (c.subject != "Tiled" || !c.options.empty())
-    return c.pass == "product" || c.pass == "bandwidth" || c.pass == "fma";
-  if (c.workers > 1) return c.n == 2048 && !c.causal;
-  if (c.n == longest) return true;
-  if (c.pass == "forward") return c.heads == 1 ? c.n <= 4096 : c.n == 2048 || c.n == 4096;
-  return c.n == (c.pass == "decode" ? 4096 : 2048);
+bool in_full(const Case& c) { return c.name.workers == 1 || c.name.subject.empty() || c.name.n == 2048; }
+bool in_bars(const Case& c) {
+  const Name& name = c.name;
+  if (is_measure(name)) return true;
+  if (c.detail) return is_plain(name) && name.subject == "Tiled";
+  if (is_plain(name) && name.subject != "Dense" && any_of(name.n, bars_lengths)) return true;
+  if (name.subject != "Tiled")
+    return name.pass == "backward" && name.heads == 8 && name.workers == 1 && name.n == 16384;
+  if (name.workers > 1) return name.n == 2048 && !name.causal;
+  if (name.pass == "forward") return name.heads == 1 ? name.n <= 4096 : name.n == 2048;
+  return name.n == (name.pass == "decode" ? 4096 : 2048);
 }
-bool in_peers(const Name& c) {
-  return c.pass == "forward" && c.subject == "Tiled" && c.options.empty() && c.heads == 8 && c.n <= 4096;
+bool in_peers(const Case& c) {
+  return is_plain(c.name) && c.name.subject == "Tiled" && c.name.options.empty() && c.name.n <= 4096;
 }
-bool in(std::string_view suite, const Name& c) {
+bool in(std::string_view suite, const Case& c, const std::set<std::string>& with_detail) {
   if (suite == "compare") return in_compare(c);
+  if (suite == "series") return in_series(c, with_detail);
   if (suite == "bars") return in_bars(c);
   if (suite == "peers") return in_peers(c);
   return in_full(c);
 }
 
-template <RegisteredPolicy P>
-void add_policy(std::vector<Case>& all) {
-  using Options = typename P::Options;
-  static_cast<void>(Options{});  // g++ 12 crashes on presets() if it meets the members' defaults there first
-  bool first = true;
-  for (const Preset<Options>& preset : P::presets()) {
-    const auto policy = [&](Index heads) { return P(preset.options, HeadShape{d_head, d_head, heads}); };
-    const bool causal = policy(1).causality() != Causality::none;
-    Name name{
-        .pass = "forward", .subject = std::string(P::name), .options = std::string(preset.name), .causal = causal};
-    const auto add = [&](auto make) {
-      all.push_back(
-          {name, 0, [make, options = preset.options, name](const Text& text) { return make(options, name, text); }});
-    };
-    for (name.heads = 1; name.heads <= 8; name.heads += 7)
-      for (name.n = 128; name.n <= std::min<Index>(preset.longest, 16384); name.n *= 2)
-        for (name.workers = 1; name.workers <= (name.heads > 1 ? most_workers : 1); ++name.workers) {
-          name.pass = "forward";
-          add(forward_job<P>);
-          name.pass = "backward";
-          add(backward_job<P>);
-        }
-    name.workers = 1;
-    name.heads = 8;
-    name.n = longest;
-    name.pass = "forward";
-    if (first && preset.longest >= 16384 && 8 * policy(8).cost({longest, longest}).forward < longest_work)
-      add(forward_job<P>);
-    first = false;
-
-    if constexpr (StreamingPolicy<P>) {
-      if (!causal) continue;
-      name.pass = "decode";
-      name.causal = false;  // it is by nature
-      for (name.n = 128; name.n <= std::min<Index>(preset.longest, 16384); name.n *= 2) {
-        for (name.heads = 1; name.heads <= 8; name.heads += 7) add(decode_job<P>);
-        name.heads = 8;
-        name.kv_heads = 1;
-        if (name.n == 4096) add(decode_job<P>);
-        name.kv_heads = 0;
-      }
-    }
-  }
-}
-
 void add_kernels(std::vector<Case>& all) {
   const auto add = [&](Name name, auto make) {
-    all.push_back({std::move(name), 0, [make](const Text&) { return make(); }});
+    all.push_back({std::move(name), false, 0, [make](const Text&) { return make(); }});
   };
   add({.pass = "product", .subject = "ab", .options = "m:256/k:64", .n = 512},
       [] { return product_job<Form::ab>(256, 64, 512); });
@@ -117,8 +77,13 @@ void add_kernels(std::vector<Case>& all) {
 std::vector<Case> cases(std::string_view suite) {
   std::vector<Case> all;
   add_kernels(all);
-  for_each_type(Policies<float>{}, [&]<class P>() { add_policy<P>(all); });
-  std::erase_if(all, [&](const Case& c) { return !in(suite, c.name); });
+  [&]<std::size_t... i>(std::index_sequence<i...>) { (add_policy_at<i>(all), ...); }
+  (std::make_index_sequence<Policies<float>::size>{});
+  add_beside(all);
+  std::set<std::string> with_detail;
+  for (const Case& c : all)
+    if (c.detail && c.name.subject != "Tiled") with_detail.insert(c.name.subject);
+  std::erase_if(all, [&](const Case& c) { return !in(suite, c, with_detail); });
 
   const auto place = [](const Case& c) {
     static constexpr std::string_view passes[] = {"forward", "backward", "decode", "product", "bandwidth", "fma"};

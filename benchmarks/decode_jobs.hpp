@@ -61,7 +61,7 @@ class Stream {
     return work() * static_cast<double>(layout_.kv_heads) / static_cast<double>(layout_.heads) * sizeof(float);
   }
   double scratch() const { return static_cast<double>(scratch_.peak()); }
-  double error() const requires HasQkv<P> {
+  double error() const requires HasQkv<FieldsOf<P>> {
     RelativeError error;
     for (Index h = 0; h < layout_.heads; ++h) {
       const auto in = layout_.read(fields_, batch_, 0, h);
@@ -128,7 +128,7 @@ Job decode_job(const typename P::Options& options, const Name& name, const Text&
           .between = [stream] { stream->rewind(); }};
   bandwidth->sample();
   job.once();
-  if constexpr (HasQkv<P>) {
+  if constexpr (HasQkv<FieldsOf<P>>) {
     const double error = stream->error();
     job.wrong = verdict<P>(error, name.n);
     job.facts.emplace_back("error", error);

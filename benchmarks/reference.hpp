@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 /// The definition of attention, in double, on sampled rows: what every variant is held against.
@@ -40,14 +41,15 @@ inline Exact rows_of(ConstView<float> m, const std::vector<Index>& rows) {
 /// One head, in double.
 struct ExactHead {
   Exact q, k, v;
-  bool causal = false;
+  bool causal = false, sees_itself = true;  ///< a token that does not see itself still does if there is nothing else
   double scale = 1;
 
-  ExactHead(ConstView<float> q_, ConstView<float> k_, ConstView<float> v_, bool causal_)
+  ExactHead(ConstView<float> q_, ConstView<float> k_, ConstView<float> v_, bool causal_, bool sees_itself_ = true)
       : q(q_.cast<double>()),
         k(k_.cast<double>()),
         v(v_.cast<double>()),
         causal(causal_),
+        sees_itself(sees_itself_),
         scale(1 / std::sqrt(static_cast<double>(q_.cols()))) {}
 
   /// How many keys row i sees (queries aligned with the last keys).
@@ -63,6 +65,8 @@ struct ExactHead {
       row.tail(keys - n).setZero();
       if (n == 0) continue;
       auto visible = row.head(n);
+      if (const Index self = rows[static_cast<std::size_t>(r)]; !sees_itself && n > 1 && self < n)
+        visible(self) = -std::numeric_limits<double>::infinity();
       visible = (scale * (visible - visible.maxCoeff())).exp();
       visible /= visible.sum();
     }

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <set>
@@ -29,7 +30,7 @@ constexpr std::string_view base = "Tiled";
 
 /// What is measured of one variant at one length; NaN where it was not.
 struct Numbers {
-  double seconds, of_peak, error, memory, tokens;
+  double seconds, of_peak, error, memory, tokens, of_dense;
 };
 
 struct Series {
@@ -86,8 +87,12 @@ std::vector<View> views(const json& results) {
     if (series == view->series.end()) series = view->series.insert(series, Series{name->subject, name->variant(), {}});
     const double scratch = number(b, "scratch_bytes") * static_cast<double>(name->workers),
                  saved = number(b, "saved_bytes");
-    const Numbers now{number(b, "seconds"), number(b, "of_peak"), number(b, "error"),
-                      std::isnan(saved) ? scratch : saved + scratch, number(b, "tokens_per_second")};
+    const Numbers now{number(b, "seconds"),
+                      number(b, "of_peak"),
+                      number(b, "error"),
+                      std::isnan(saved) ? scratch : saved + scratch,
+                      number(b, "tokens_per_second"),
+                      number(b, "of_dense")};
     const auto [at, is_new] = series->at.emplace(name->n, now);
     if (!is_new && now.seconds < at->second.seconds) at->second = now;  // repetitions: the fastest
   }
@@ -177,12 +182,49 @@ std::string table(const View& view) {
       const double gain = compared ? to->at.at(n).seconds / x.seconds : std::numeric_limits<double>::quiet_NaN();
       rows += "<tr><td>" + escaped(s.variant) + "</td><td>" + std::to_string(n) + "</td><td>" + time(x.seconds) +
               "</td><td class=\"" + (gain > 1 ? "good" : "") + "\">" + format("%.2f×", gain) + "</td><td>" +
-              rate(x.tokens) + "</td><td>" + format("%.3f", x.of_peak) + "</td><td>" +
-              (std::isnan(x.memory) ? "" : size(x.memory)) + "</td><td>" + format("%.1e", x.error) + "</td></tr>\n";
+              format("%.3g %%", 100 * x.of_dense) + "</td><td>" + rate(x.tokens) + "</td><td>" +
+              format("%.3f", x.of_peak) + "</td><td>" + (std::isnan(x.memory) ? "" : size(x.memory)) + "</td><td>" +
+              format("%.1e", x.error) + "</td></tr>\n";
     }
   return "<h3>Numbers</h3>\n<div class=\"card scroll\"><table>\n<tr><th>variant</th><th>n</th><th>time</th><th>speed-up"
-         "</th><th>tokens/s</th><th>of peak</th><th>memory</th><th>error</th></tr>\n" +
+         "</th><th>of dense</th><th>tokens/s</th><th>of peak</th><th>memory</th><th>error</th></tr>\n" +
          rows + "</table></div>\n";
+}
+
+/// The Linformer's table 3 (Wang et al. 2020): times as fast by length and rank, ours beside the paper's, which are of
+/// whole models on a GPU.
+std::string linformer_table(const View& view) {
+  static constexpr std::int64_t ranks[] = {128, 256, 512, 1024, 2048};
+  struct Row {
+    std::int64_t n;
+    double faster[std::size(ranks)];  // 0: not in the table
+  };
+  static constexpr Row paper[] = {{512, {1.5, 1.3, 0, 0, 0}},        {1024, {1.7, 1.6, 1.3, 0, 0}},
+                                  {2048, {2.6, 2.4, 2.1, 1.3, 0}},   {4096, {3.4, 3.2, 2.8, 2.2, 1.3}},
+                                  {8192, {5.5, 5.0, 4.4, 3.5, 2.1}}, {16384, {8.6, 7.8, 7.0, 5.6, 3.3}},
+                                  {32768, {13, 12, 11, 8.8, 5.0}},   {65536, {20, 18, 16, 14, 7.9}}};
+  const Series* const to = view.find(base);
+  std::string head, rows;
+  std::size_t measured = 0;
+  for (const std::int64_t k : ranks) {
+    head += "<th>k = " + std::to_string(k) + "</th>";
+    if (view.find("Linformer/k:" + std::to_string(k)) != nullptr) ++measured;
+  }
+  if (to == nullptr || measured < 2) return "";
+  for (const auto& [n, faster] : paper) {
+    rows += "<tr><td>" + std::to_string(n) + "</td>";
+    for (std::size_t i = 0; i < std::size(ranks); ++i) {
+      const Series* const s = view.find("Linformer/k:" + std::to_string(ranks[i]));
+      const bool have = s != nullptr && s->at.contains(n) && to->at.contains(n);
+      rows += "<td>" + (have ? format("%.2f×", to->at.at(n).seconds / s->at.at(n).seconds) : "") + " <small>" +
+              (faster[i] > 0 ? format("%.1f×", faster[i]) : "–") + "</small></td>";
+    }
+    rows += "</tr>\n";
+  }
+  return "<h3>Linformer, table 3: times as fast as " + std::string(base) +
+         " <small>(small: the paper's, whole models on a GPU)</small></h3>\n"
+         "<div class=\"card scroll\"><table>\n<tr><th>n</th>" +
+         head + "</tr>\n" + rows + "</table></div>\n";
 }
 
 json drawn(const std::vector<View>& all) {
@@ -250,7 +292,8 @@ std::string report(const json& results) {
   std::string sections;
   for (std::size_t i = 0; i < all.size(); ++i)
     sections += "<section data-view=\"" + std::to_string(i) + "\" aria-label=\"" + escaped(all[i].title()) +
-                "\">\n<h2>" + escaped(all[i].title()) + "</h2>\n" + crossovers(all[i]) + table(all[i]) + "</section>\n";
+                "\">\n<h2>" + escaped(all[i].title()) + "</h2>\n" + crossovers(all[i]) + linformer_table(all[i]) +
+                table(all[i]) + "</section>\n";
   std::string data = drawn(all).dump();
   for (std::size_t at = 0; (at = data.find("</", at)) != data.npos;) data.replace(at, 2, "<\\/");  // ends no script
 

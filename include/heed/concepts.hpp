@@ -212,12 +212,14 @@ struct About {
 };
 
 /// Options under the name that the benchmarks give them: `key:value` pairs joined by '/', empty for the defaults.
-/// Causality has its own place in a name and is not repeated. Lengths above `longest` are not measured.
+/// Causality has its own place in a name and is not repeated. Lengths above `longest` are not measured. A `detail` is
+/// one of a series that shows how error and time move with an option, and is left out where variants are compared.
 template <class Options>
 struct Preset {
   std::string_view name;
   Options options;
   Index longest = 16384;
+  bool detail = false;
 };
 
 /// A policy that the registry may list: it also says what it is and what to measure.

@@ -19,7 +19,7 @@ function(run expected_code expected_output)
 endfunction()
 
 # --- every name is pass, policy and key:value pairs, and comes once ----------------------------------------------------
-foreach(suite compare full bars peers)
+foreach(suite compare series full bars peers)
   run(0 "forward/Tiled/heads:8/n:" --list --suite=${suite})
   string(STRIP "${out}" names)
   string(REPLACE "\n" ";" names "${names}")
@@ -44,7 +44,7 @@ run(2 "--text: .*'missing.txt', which does not exist" --text missing.txt --out o
 run(2 "--text: .*'empty.txt', which is empty" --text=empty.txt --out=out)
 run(2 "--text: .*'.', which is a folder" --text=. --out=out)
 run(2 "--text: a value expected" --text= --out=out)
-run(2 "--suite: compare, full, bars or peers expected, came 'some'" --suite=some --out=out)
+run(2 "--suite: compare, series, full, bars or peers expected, came 'some'" --suite=some --out=out)
 run(2 "--cases: a regular expression expected" "--cases=(" --out=out)
 run(2 "--cases: no case of suite compare matches 'Nothing'" --cases=Nothing --out=out)
 run(2 "'--txt=x': no such argument" --txt=x --out=out)

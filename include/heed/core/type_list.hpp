@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstddef>
+#include <tuple>
 
 namespace heed {
 
@@ -9,6 +10,8 @@ namespace heed {
 template <class... Ts>
 struct TypeList {
   static constexpr std::size_t size = sizeof...(Ts);
+  template <std::size_t i>
+  using At = std::tuple_element_t<i, std::tuple<Ts...>>;
 };
 
 /// Calls `f.template operator()<T>()` for every type of the list, in order.

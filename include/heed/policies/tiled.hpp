@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 namespace heed {
@@ -33,7 +34,8 @@ template <class S, KeyPattern Pattern = Full>
 class Tiled {
  public:
   static constexpr std::string_view name = "Tiled";
-  static constexpr About about{"n^2 time, n memory", "exact", "Dao et al. 2022, arXiv 2205.14135"};
+  static constexpr About about{"n^2 time, n memory", std::is_same_v<Pattern, Full> ? "exact" : "exact on its pattern",
+                               "Dao et al. 2022, arXiv 2205.14135"};
   using Scalar = S;
   template <class M>
   using Fields = Qkv<M>;
