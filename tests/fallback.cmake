@@ -16,8 +16,8 @@ folder_of(Eigen/Core "${EIGEN_INCLUDES}" eigen)
 folder_of(nlohmann/json.hpp "${JSON_INCLUDES}" json)
 file(MAKE_DIRECTORY ${work}/json/include)
 file(CREATE_LINK ${json}/nlohmann ${work}/json/include/nlohmann SYMBOLIC)
-set(options -DFETCHCONTENT_SOURCE_DIR_NLOHMANN_JSON=${work}/json -DHEED_BUILD_EXAMPLES=OFF -DFETCHCONTENT_FULLY_DISCONNECTED=ON -DFETCHCONTENT_SOURCE_DIR_EIGEN3=${eigen}
-  -DFETCHCONTENT_SOURCE_DIR_GTEST=${GOOGLETEST})
+set(options -DHEED_BUILD_EXAMPLES=OFF -DFETCHCONTENT_FULLY_DISCONNECTED=ON -DFETCHCONTENT_SOURCE_DIR_EIGEN3=${eigen}
+  -DFETCHCONTENT_SOURCE_DIR_GTEST=${GOOGLETEST} -DFETCHCONTENT_SOURCE_DIR_NLOHMANN_JSON=${work}/json)
 foreach(package Eigen3 GTest benchmark nlohmann_json)
   list(APPEND options -DCMAKE_DISABLE_FIND_PACKAGE_${package}=ON)
 endforeach()

@@ -1,0 +1,166 @@
+// SPDX-FileCopyrightText: 2026 The heed authors
+// SPDX-License-Identifier: MIT
+#include <gtest/gtest.h>
+#include <allocations.hpp>
+#include <heed/core/random.hpp>
+#include <heed/train/check_gradient.hpp>
+#include <heed/train/cross_entropy.hpp>
+
+#include <limits>
+#include <regex>
+
+/// The loss and its gradient, against the definition and against differences; and the check of gradients itself.
+
+namespace {
+
+using heed::Index;
+using heed::Matrix;
+
+struct Inputs {
+  Matrix<double> w, x;
+  template <class F, class... X>
+  static void visit(F&& f, X&... x) {
+    f("w", x.w...);
+    f("x", x.x...);
+  }
+};
+Inputs draw(Index rows, Index d, Index classes) {
+  heed::Random random(7);
+  return {heed::random_normal<double>(random, classes, d, 1), heed::random_normal<double>(random, rows, d, 1)};
+}
+std::vector<Index> targets(Index rows, Index classes) {
+  std::vector<Index> t;
+  for (Index i = 0; i < rows; ++i) t.push_back(i % 5 == 3 ? -1 : (3 * i) % classes);
+  return t;
+}
+long double by_definition(const Inputs& in, const std::vector<Index>& t) {
+  long double sum = 0;
+  Index counted = 0;
+  for (Index i = 0; i < in.x.rows(); ++i) {
+    const Index target = t[static_cast<std::size_t>(i)];
+    if (target < 0) continue;
+    ++counted;
+    long double total = 0, chosen = 0;
+    for (Index c = 0; c < in.w.rows(); ++c) {
+      long double z = 0;
+      for (Index e = 0; e < in.w.cols(); ++e) z += static_cast<long double>(in.x(i, e)) * in.w(c, e);
+      total += std::exp(z);
+      if (c == target) chosen = z;
+    }
+    sum += std::log(total) - chosen;
+  }
+  return counted == 0 ? 0 : sum / counted;
+}
+
+TEST(CrossEntropy, IsTheDefinitionWithItsGradient) {
+  for (const Index rows : {Index{0}, Index{1}, Index{37}})
+    for (const Index classes : {Index{1}, Index{3}, Index{19}}) {
+      Inputs in = draw(rows, 5, classes);
+      const std::vector<Index> t = targets(rows, classes);
+      const heed::CrossEntropy<double> loss({.chunk = 8, .threads = 2});
+      heed::CrossEntropy<double>::Cache cache;
+      Inputs g{Matrix<double>::Constant(classes, 5, 2), {}};
+      const auto result = loss(in.w, in.x, t, cache, g.w);
+      EXPECT_NEAR(result.loss, static_cast<double>(by_definition(in, t)), 1e-14);
+      EXPECT_EQ(result.tokens, rows - (rows + 1) / 5);
+      g.w.array() -= 2;  // it adds
+      g.x = result.dx;
+      const heed::GradientCheck check =
+          heed::check_gradient(in, g, [&] { return by_definition(in, t); }, {.samples = 0});
+      EXPECT_LT(check.error, 1e-7) << check.path << "(" << check.row << ", " << check.col << ")";
+      EXPECT_EQ(check.checked, in.w.size() + in.x.size());
+      heed::CrossEntropy<double>::Cache other;
+      EXPECT_EQ(loss(in.w, in.x, t, other).loss, result.loss);
+    }
+}
+
+TEST(CrossEntropy, HasTheSameBitsForAnyChunkAndThreads) {
+  heed::Random random(1);
+  const Matrix<float> w = heed::random_normal<float>(random, 256, 33, 1),
+                      x = heed::random_normal<float>(random, 700, 33, 1);
+  const std::vector<Index> t = targets(700, 256);
+  Matrix<float> dw = w * 0, dx;
+  heed::CrossEntropy<float>::Cache cache;
+  const auto first = heed::CrossEntropy<float>({.chunk = 100})(w, x, t, cache, dw);
+  dx = first.dx;
+  for (const int threads : {2, 3}) {
+    Matrix<float> again = w * 0;
+    heed::CrossEntropy<float>::Cache fresh;
+    const auto result =
+        heed::CrossEntropy<float>({.chunk = threads == 2 ? 100 : 333, .threads = threads})(w, x, t, fresh, again);
+    EXPECT_EQ(result.loss, first.loss);
+    EXPECT_EQ(Matrix<float>(result.dx), dx);
+    EXPECT_EQ(again, dw);
+  }
+}
+
+TEST(CrossEntropy, LargeLogitsStayFinite) {
+  const Matrix<float> w = (Matrix<float>(2, 1) << 1e18f, -1e18f).finished(),
+                      x = (Matrix<float>(2, 1) << 1e18f, -1e18f).finished();
+  heed::CrossEntropy<float>::Cache cache;
+  Matrix<float> dw = w * 0;
+  const auto result = heed::CrossEntropy<float>()(w, x, {0, 1}, cache, dw);
+  EXPECT_EQ(result.loss, 0);
+  EXPECT_EQ(dw, w * 0);
+}
+
+TEST(CrossEntropy, AllocatesNothingAgain) {
+  heed::Random random(1);
+  const Matrix<float> w = heed::random_normal<float>(random, 50, 8, 1),
+                      x = heed::random_normal<float>(random, 40, 8, 1);
+  Matrix<float> dw = w * 0;
+  heed::CrossEntropy<float>::Cache cache;
+  const heed::CrossEntropy<float> loss({.chunk = 16});
+  const std::vector<Index> t = targets(40, 50), fewer = targets(30, 50);
+  loss(w, x, t, cache, dw);
+  const long before = allocations::calls;
+  loss(w, x, t, cache, dw);
+  loss(w, x.topRows(30), fewer, cache, dw);
+  EXPECT_EQ(allocations::calls, before);
+}
+
+TEST(CrossEntropy, RefusesWhatMakesNoSense) {
+  const Inputs in = draw(3, 5, 4);
+  Matrix<double> dw = in.w * 0;
+  heed::CrossEntropy<double>::Cache cache;
+  const heed::CrossEntropy<double> loss;
+  const auto refused = [&](const char* says, const Matrix<double>& w, const std::vector<Index>& t, Matrix<double>& d) {
+    try {
+      loss(w, in.x, t, cache, d);
+      ADD_FAILURE() << says;
+    } catch (const heed::ShapeError& e) {
+      EXPECT_TRUE(std::regex_search(e.what(), std::regex(says))) << e.what();
+    }
+  };
+  refused("targets: one for each of the 3 rows of x expected, came 2", in.w, {0, 1}, dw);
+  refused("targets\\[1\\]: in \\[0, 4\\), or -1 for none, expected, came 4", in.w, {0, 4, 0}, dw);
+  refused("targets\\[2\\].*came -2", in.w, {0, 0, -2}, dw);
+  refused("w: one or more rows of 5 columns", Matrix<double>::Zero(4, 6), {0, 0, 0}, dw);
+  Matrix<double> small(3, 5);
+  refused("dw: \\[4, 5\\] expected, came \\[3, 5\\]", in.w, {0, 0, 0}, small);
+  EXPECT_EQ(dw, in.w * 0);
+  EXPECT_THROW(heed::CrossEntropy<double>({.chunk = 0}), heed::OptionError);
+  EXPECT_THROW(heed::CrossEntropy<double>({.threads = 0}), heed::OptionError);
+}
+
+TEST(CheckGradient, FindsTheWrongNumber) {
+  Inputs in = draw(2, 3, 4);
+  const Inputs before = in;
+  Inputs g = in;  // of half the sum of squares
+  const auto loss = [&] { return 0.5 * (in.w.squaredNorm() + in.x.squaredNorm()); };
+  EXPECT_LT(heed::check_gradient(in, g, loss).error, 1e-9);
+  EXPECT_EQ(in.w, before.w);
+  g.x(1, 2) += 0.25;
+  const heed::GradientCheck found = heed::check_gradient(in, g, loss, {.samples = 0});
+  EXPECT_EQ(found.path, "x");
+  EXPECT_EQ(found.row, 1);
+  EXPECT_EQ(found.col, 2);
+  EXPECT_GT(found.error, 0.05);
+  g.x(1, 2) = std::nan("");
+  EXPECT_TRUE(std::isnan(heed::check_gradient(in, g, loss, {.samples = 0}).error));
+  EXPECT_THROW(heed::check_gradient(in, g, loss, {.step = 0}), heed::OptionError);
+  g.x.resize(1, 1);
+  EXPECT_THROW(heed::check_gradient(in, g, loss), heed::ShapeError);
+}
+
+}  // namespace
