@@ -11,6 +11,7 @@
 #include <heed/core/range.hpp>
 #include <heed/core/types.hpp>
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <string_view>
@@ -57,6 +58,16 @@ struct Tile {
   Index shift = 0;  ///< n_k - n_q: what a query's time lacks to its position among the keys
   constexpr Index position(Index r) const { return (row + r) / group + shift; }
   constexpr Index member(Index r) const { return (row + r) % group; }
+  /// The tile of these lanes and keys alone.
+  constexpr Tile part(Range lanes, Range of_keys) const {
+    Tile tile = *this;
+    tile.row = row + lanes.begin;
+    tile.rows = std::min(rows, lanes.end) - lanes.begin;
+    tile.key = of_keys.begin;
+    tile.keys = of_keys.size();
+    tile.stride = lanes.size();
+    return tile;
+  }
 };
 
 /// What is added to the scores of a tile (after scale and soft cap), and how its gradient goes back.

@@ -7,6 +7,7 @@
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
 #include <heed/kernels/softmax_rows.hpp>
+#include <heed/kernels/tile_steps.hpp>
 
 #include <algorithm>
 #include <limits>
@@ -33,8 +34,8 @@ struct ForwardTile {
   Tile at;            // where it stands; `at.stride` lanes
   S *qt, *o, *m, *l;  // scale * q, transposed [d][stride]; sums [rows][padded d_v]; running maximum and sum [stride]
   Index* positions;   // [stride]; padding repeats the last
-  bool started;       // o holds something
   Ranges ranges;      // the keys it may see
+  Spans<S> spans;     // of the range it is in
 };
 
 /// One step of the online softmax on s [keys][N packets]: takes the maxima m and sums l on, turns the scores into
@@ -130,9 +131,10 @@ Ranges open_tiles(const Pattern& pattern, S scale, ConstView<S> q, Index n_k, In
     tile.m = scratch.m + first;
     tile.l = scratch.l + first;
     tile.positions = scratch.positions + first;
-    tile.started = false;
+    tile.spans.of = {0, 0};
     std::fill_n(tile.m, width, -std::numeric_limits<S>::infinity());
     std::fill_n(tile.l, width, S(0));
+    std::fill_n(tile.o, n * padded, S(0));
     for (Index r = 0; r < width; ++r) tile.positions[r] = tile.at.position(std::min(r, n - 1));
     transpose_rows(q.data() + row * q.outerStride(), q.outerStride(), n, d, scale, tile.qt, width);
     Ranges named;
@@ -154,43 +156,41 @@ struct Keys {
   const S* at(Index j) const { return panels ? data + j / stride * stride * d + j % stride : data + j * stride; }
 };
 
-/// The keys [keys.begin, keys.end) as one tile needs them: with `ldk` from one to the next, or along one if
-/// `k_transposed`.
+/// The keys of a step: with `ldk` from one to the next, or along one if `k_transposed`.
 template <class S>
 struct KeyBlock {
-  Range keys;
   const S *k, *v;
   Index ldk, ldv;
-  bool k_transposed;
+  bool k_transposed, finite;  // no NaN and no infinity in v
 };
 
-/// Takes one tile of queries past at most `tile_keys` keys.
+/// One step of a tile of queries.
 template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
-void forward_tile(const Pattern& pattern, const Term& term, Logits<S> logits, ForwardTile<S>& tile,
-                  const KeyBlock<S>& at, Index d, Index padded, const ForwardScratch<S>& scratch) {
-  const Index n = tile.at.rows, width = tile.at.stride, keys = at.keys.size(), packets = padded / lanes<S>;
-  S* const s = scratch.s;
+void forward_step(const Pattern& pattern, const Term& term, Logits<S> logits, const ForwardTile<S>& tile,
+                  const Step<S>& step, const KeyBlock<S>& at, Index d, Index padded, const ForwardScratch<S>& scratch) {
+  const Index first = step.lanes.begin, width = step.lanes.size(), keys = step.keys.size();
+  const Index packets = padded / lanes<S>;
+  const Tile here = tile.at.part(step.lanes, step.keys);
+  S *const s = scratch.s, *const qt = tile.qt + first, *const o = tile.o + first * padded;
   if (at.k_transposed)
-    tile_product<Operand::transposed>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt, width, s, width, Start::zero);
+    tile_product<Operand::transposed>(keys, width / lanes<S>, d, at.k, at.ldk, qt, tile.at.stride, s, width,
+                                      Start::zero);
   else
-    tile_product<Operand::plain>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt, width, s, width, Start::zero);
+    tile_product<Operand::plain>(keys, width / lanes<S>, d, at.k, at.ldk, qt, tile.at.stride, s, width, Start::zero);
   if (logits.soft_cap > S(0)) soft_cap_tile(s, keys * width, logits.soft_cap);
-  tile.at.key = at.keys.begin;
-  tile.at.keys = keys;
-  if (term.active()) term.fill(tile.at, s);
-  const bool all = pattern.all({tile.positions[0], tile.positions[n - 1] + 1}, at.keys);
-  if (!all) mask_tile(pattern, tile.positions, at.keys, width, -std::numeric_limits<S>::infinity(), s);
-  const bool moved = softmax_step(s, keys, width, tile.m, tile.l, scratch.alpha);
-  const Start start = tile.started ? Start::add : Start::zero;
-  const S* const alpha = tile.started && moved ? scratch.alpha : nullptr;
-  tile.started = true;
-  if (all && !term.hides())
-    tile_product<Operand::transposed>(n, packets, keys, s, width, at.v, at.ldv, tile.o, padded, start, alpha);
+  if (term.active()) term.fill(here, s);
+  const bool all = step.all(pattern, tile.positions);
+  if (!all) step.mask(pattern, tile.positions, -std::numeric_limits<S>::infinity(), s);
+  const bool moved = softmax_step(s, keys, width, tile.m + first, tile.l + first, scratch.alpha);
+  const S* const alpha = moved ? scratch.alpha : nullptr;
+  if ((all && !term.hides()) || at.finite)
+    tile_product<Operand::transposed>(here.rows, packets, keys, s, width, at.v, at.ldv, o, padded, Start::add, alpha);
   else
-    product_where_seen<Operand::transposed>(n, packets, keys, s, width, at.v, at.ldv, tile.o, padded, start, alpha,
-                                            scratch.finite, [&](Index r, Index c) {
-                                              const Index j = at.keys.begin + c;
-                                              return pattern.sees(tile.positions[r], j) && term.sees(tile.at, r, j);
+    product_where_seen<Operand::transposed>(here.rows, packets, keys, s, width, at.v, at.ldv, o, padded, Start::add,
+                                            alpha, scratch.finite, [&](Index r, Index c) {
+                                              const Index j = step.keys.begin + c;
+                                              return pattern.sees(tile.positions[first + r], j) &&
+                                                     term.sees(here, r, j);
                                             });
 }
 
@@ -214,21 +214,25 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
       if (scratch.v) gather_rows(v, all_values.outerStride(), block.size(), d_v, scratch.v, padded);
       if (scratch.v) v = scratch.v;
       const Index ldv = scratch.v ? padded : all_values.outerStride();
-      for (Index t = 0; t < n_tiles; ++t)
-        for (const Range named : scratch.tiles[t].ranges) {
-          const Range part = intersect(named, block);
-          for (Index j = part.begin, end; j < part.end; j = end) {
-            end = std::min(part.end, j + tile_keys);
-            if (all_keys.panels) end = std::min(end, (j / all_keys.stride + 1) * all_keys.stride);
-            const KeyBlock<S> at = {.keys = {j, end},
-                                    .k = scratch.k ? scratch.k + (j - from) * d : all_keys.at(j),
-                                    .v = v + (j - from) * ldv,
-                                    .ldk = scratch.k ? d : all_keys.stride,
-                                    .ldv = ldv,
-                                    .k_transposed = all_keys.panels};
-            forward_tile(pattern, term, logits, scratch.tiles[t], at, d, padded, scratch);
-          }
-        }
+      const bool finite = all_finite(v, ldv, block.size(), padded / lanes<S>);
+      const auto cut = [&](Index j) {
+        return all_keys.panels ? (j / all_keys.stride + 1) * all_keys.stride : block.end;
+      };
+      for (Index t = 0; t < n_tiles; ++t) {
+        ForwardTile<S>& tile = scratch.tiles[t];
+        for (const Range named : tile.ranges)
+          for_each_step(pattern, n_k, tile.positions, tile.at.rows, tile.at.stride, named, intersect(named, block),
+                        tile.spans, cut, [&](const Step<S>& step) {
+                          const Index j = step.keys.begin;
+                          const KeyBlock<S> at = {.k = scratch.k ? scratch.k + (j - from) * d : all_keys.at(j),
+                                                  .v = v + (j - from) * ldv,
+                                                  .ldk = scratch.k ? d : all_keys.stride,
+                                                  .ldv = ldv,
+                                                  .k_transposed = all_keys.panels,
+                                                  .finite = finite};
+                          forward_step(pattern, term, logits, tile, step, at, d, padded, scratch);
+                        });
+      }
     }
   for (Index t = 0; t < n_tiles; ++t) {
     const ForwardTile<S>& tile = scratch.tiles[t];
