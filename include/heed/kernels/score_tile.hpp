@@ -3,6 +3,7 @@
 #pragma once
 #include <heed/concepts.hpp>
 #include <heed/core/simd.hpp>
+#include <heed/kernels/pack.hpp>
 #include <heed/kernels/register_tile.hpp>
 
 #include <algorithm>
@@ -41,15 +42,6 @@ void transpose_rows(const S* from, Index stride, Index rows, Index d, S scale, S
     }
     for (; k < d; ++k)
       for (Index i = 0; i < side; ++i) to[k * width + r + i] = r + i < rows ? scale * from[(r + i) * stride + k] : S(0);
-  }
-}
-
-/// to [rows][padded] = from [rows][cols], zeros in the columns past `cols`.
-template <class S>
-void gather_rows(const S* from, Index stride, Index rows, Index cols, S* to, Index padded) {
-  for (Index r = 0; r < rows; ++r) {
-    std::copy_n(from + r * stride, cols, to + r * padded);
-    std::fill_n(to + r * padded + cols, padded - cols, S(0));
   }
 }
 

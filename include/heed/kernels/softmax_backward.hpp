@@ -126,8 +126,8 @@ Ranges open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, 
     tile.lse = scratch.lse + first;
     tile.delta = scratch.delta + first;
     tile.positions = scratch.positions + first;
-    gather_rows(in.q.data() + row * in.q.outerStride(), in.q.outerStride(), n, d, tile.q, padded);
-    gather_rows(dout.o.data() + row * dout.o.outerStride(), dout.o.outerStride(), n, d_v, tile.d_o, padded_v);
+    pack(n, d, in.q.data() + row * in.q.outerStride(), in.q.outerStride(), tile.q, padded);
+    pack(n, d_v, dout.o.data() + row * dout.o.outerStride(), dout.o.outerStride(), tile.d_o, padded_v);
     std::fill_n(tile.dq, n * padded, S(0));
     for (Index r = 0; r < width; ++r) {
       const Index i = row + r;
@@ -243,8 +243,8 @@ void backward_superblock(const Pattern& pattern, const Term& term, Logits<S> log
     for (Index from = range.begin; from < range.end; from += block_keys) {
       const Range block = {from, std::min(range.end, from + block_keys)};
       const S *k = in.k.data() + from * in.k.outerStride(), *v = in.v.data() + from * in.v.outerStride();
-      if (scratch.k) gather_rows(k, in.k.outerStride(), block.size(), d, scratch.k, padded);
-      if (scratch.v) gather_rows(v, in.v.outerStride(), block.size(), d_v, scratch.v, d_v);
+      if (scratch.k) pack(block.size(), d, k, in.k.outerStride(), scratch.k, padded);
+      if (scratch.v) pack(block.size(), d_v, v, in.v.outerStride(), scratch.v, d_v);
       if (scratch.k) k = scratch.k;
       if (scratch.v) v = scratch.v;
       const Index ldk = scratch.k ? padded : in.k.outerStride(), ldv = scratch.v ? d_v : in.v.outerStride();

@@ -210,8 +210,8 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
     for (Index from = range.begin; from < range.end; from += block_keys) {
       const Range block = {from, std::min(range.end, from + block_keys)};
       const S* v = all_values.data() + from * all_values.outerStride();
-      if (scratch.k) gather_rows(all_keys.at(from), all_keys.stride, block.size(), d, scratch.k, d);
-      if (scratch.v) gather_rows(v, all_values.outerStride(), block.size(), d_v, scratch.v, padded);
+      if (scratch.k) pack(block.size(), d, all_keys.at(from), all_keys.stride, scratch.k, d);
+      if (scratch.v) pack(block.size(), d_v, v, all_values.outerStride(), scratch.v, padded);
       if (scratch.v) v = scratch.v;
       const Index ldv = scratch.v ? padded : all_values.outerStride();
       const bool finite = all_finite(v, ldv, block.size(), padded / lanes<S>);
