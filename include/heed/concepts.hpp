@@ -39,6 +39,9 @@ namespace heed {
 /// - `sees(p, j)` is the membership. It decides the result.
 /// - `all(positions, keys)` may be true only if every query at `positions` sees every key of `keys`: such a block runs
 ///   without any test. Saying false is always right, and slower.
+/// - `query_block()`, where it exists, is the natural block of queries: those at positions [m b, (m + 1) b) see much the
+///   same keys. Tiles of queries then end at its borders. It moves the cost, never the result beyond rounding; below 1
+///   means none.
 template <class T>
 concept KeyPattern = std::copy_constructible<T> &&
     requires(const T t, Range positions, Index n_k, Index p, Range keys, Ranges& ranges) {
@@ -46,6 +49,17 @@ concept KeyPattern = std::copy_constructible<T> &&
   { t.sees(p, p) } -> std::same_as<bool>;
   { t.all(positions, keys) } -> std::same_as<bool>;
 };
+
+/// The natural block of queries of a pattern; 0 if it has none.
+template <KeyPattern T>
+constexpr Index query_block_of(const T& pattern) {
+  if constexpr (requires {
+                  { pattern.query_block() } -> std::same_as<Index>;
+                })
+    return std::max<Index>(pattern.query_block(), 0);
+  else
+    return 0;
+}
 
 // --- score terms ---
 

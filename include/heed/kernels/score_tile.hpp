@@ -23,8 +23,37 @@ inline constexpr Index tile_keys = 64;
 /// Keys that all tiles of a superblock pass before the next: with their values they stay in the second cache.
 inline constexpr Index block_keys = 256;
 /// Rows of a superblock: the queries that share one pass over the keys.
-inline constexpr Index superblock_rows = 432;
+inline constexpr Index superblock_rows = 384;
 static_assert(superblock_rows % tile_queries<float> == 0 && superblock_rows % tile_queries<double> == 0);
+
+/// The tiles of a superblock: how many, and all keys that one of them may see.
+struct OpenTiles {
+  Index count = 0;
+  Ranges keys{};
+};
+
+/// How many tiles a superblock of `rows` may have at most, and how many lanes, if patterns name `block` as the natural
+/// block of queries. A block that does not fill a packet is of no use to tiles.
+template <class S>
+struct TileCount {
+  TileCount(Index rows, Index block) {
+    const Index pieces = block < heed::detail::lanes<S> || rows == 0 ? 1 : rows / block + 2;  // between borders
+    tiles = rows / tile_queries<S> + pieces;
+    lanes = std::min(packet_padded<S>(rows) + (pieces - 1) * heed::detail::lanes<S>, rows * heed::detail::lanes<S>);
+  }
+  Index tiles, lanes;
+};
+
+/// Rows of the tile that begins with `row`, when `left` rows are left in its superblock. Between two borders of the
+/// natural block, tiles are of much the same size.
+template <class S>
+Index rows_of_tile(const Tile& tile, Index block, Index left) {
+  if (block < lanes<S>) return std::min(tile_queries<S>, left);
+  const Index into = (tile.position(0) % block + block) % block;
+  const Index to_border = std::min(left, (block - into) * tile.group - tile.row % tile.group);
+  const Index pieces = (to_border + tile_queries<S> - 1) / tile_queries<S>;
+  return std::min(to_border, packet_padded<S>((to_border + pieces - 1) / pieces));
+}
 
 /// to [d][width] = scale * from [rows][d], transposed; lanes past `rows` become 0.
 template <class S>

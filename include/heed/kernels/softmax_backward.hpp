@@ -78,14 +78,14 @@ struct BackwardScratch {
   S *dk, *dv;                  // sums of a block of keys
   S *k, *v;                    // a block of keys, gathered; null where the caller's rows serve
 
-  static Index n_tiles(Index rows) { return (rows + tile_queries<S> - 1) / tile_queries<S>; }
-
   /// Calls take(type, count) -> pointer for every buffer: the only list of them.
   template <class Take>
-  BackwardScratch(Index rows, Index n_k, Index d, Index d_v, bool k_strided, bool v_strided, const Take& take) {
-    const Index width = packet_padded<S>(rows), tile = std::min(width, tile_queries<S>);
+  BackwardScratch(Index rows, Index block, Index n_k, Index d, Index d_v, bool k_strided, bool v_strided,
+                  const Take& take) {
+    const TileCount<S> most(rows, block);
+    const Index width = most.lanes, tile = std::min(width, tile_queries<S>);
     const Index keys = std::min(n_k, block_keys), padded = packet_padded<S>(d), padded_v = packet_padded<S>(d_v);
-    tiles = take(static_cast<BackwardTile<S>*>(nullptr), n_tiles(rows));
+    tiles = take(static_cast<BackwardTile<S>*>(nullptr), most.tiles);
     positions = take(static_cast<Index*>(nullptr), width);
     const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
     qt = numbers(width * d);
@@ -106,26 +106,28 @@ struct BackwardScratch {
   }
 };
 
-/// The tiles of the superblock `rows`, ready for their first key; returns all keys that one of them may see.
+/// The tiles of the superblock `rows`, ready for their first key.
 template <KeyPattern Pattern, class S>
-Ranges open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, const ConstOut<S>& out,
-                  const ConstOut<S>& dout, Range rows, const BackwardScratch<S>& scratch) {
+OpenTiles open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, const ConstOut<S>& out,
+                     const ConstOut<S>& dout, Range rows, const BackwardScratch<S>& scratch) {
   const Index n_k = in.k.rows(), d = in.q.cols(), d_v = in.v.cols();
   const Index padded = packet_padded<S>(d), padded_v = packet_padded<S>(d_v);
-  Ranges all;
-  for (Index row = rows.begin, t = 0; row < rows.end; row += tile_queries<S>, ++t) {
-    const Index first = row - rows.begin, n = std::min(tile_queries<S>, rows.end - row);
-    const Index width = packet_padded<S>(n);
-    BackwardTile<S>& tile = *std::construct_at(scratch.tiles + t);
-    tile.at = {.row = row, .rows = n, .stride = width, .shift = n_k - in.q.rows()};
-    tile.qt = scratch.qt + first * d;
-    tile.dot = scratch.dot + first * d_v;
+  OpenTiles all;
+  for (Index row = rows.begin, lane = 0; row < rows.end;) {
+    BackwardTile<S>& tile = *std::construct_at(scratch.tiles + all.count++);
+    tile.at = {.row = row, .shift = n_k - in.q.rows()};
+    const Index n = rows_of_tile<S>(tile.at, query_block_of(pattern), rows.end - row), width = packet_padded<S>(n);
+    const Index first = row - rows.begin;
+    tile.at.rows = n;
+    tile.at.stride = width;
+    tile.qt = scratch.qt + lane * d;
+    tile.dot = scratch.dot + lane * d_v;
     tile.q = scratch.q + first * padded;
     tile.d_o = scratch.d_o + first * padded_v;
     tile.dq = scratch.dq + first * padded;
-    tile.lse = scratch.lse + first;
-    tile.delta = scratch.delta + first;
-    tile.positions = scratch.positions + first;
+    tile.lse = scratch.lse + lane;
+    tile.delta = scratch.delta + lane;
+    tile.positions = scratch.positions + lane;
     pack(n, d, in.q.data() + row * in.q.outerStride(), in.q.outerStride(), tile.q, padded);
     pack(n, d_v, dout.o.data() + row * dout.o.outerStride(), dout.o.outerStride(), tile.d_o, padded_v);
     std::fill_n(tile.dq, n * padded, S(0));
@@ -153,8 +155,10 @@ Ranges open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, 
     pattern.keys({tile.positions[0], tile.positions[n - 1] + 1}, n_k, named);
     for (const Range r : named) {
       tile.ranges.add(intersect(r, {0, n_k}));
-      all.add(intersect(r, {0, n_k}));
+      all.keys.add(intersect(r, {0, n_k}));
     }
+    row += n;
+    lane += width;
   }
   return all;
 }
@@ -235,11 +239,11 @@ void backward_superblock(const Pattern& pattern, const Term& term, Logits<S> log
   const Arena::Frame frame(arena);
   const Index d = in.q.cols(), d_v = in.v.cols();
   const Index padded = packet_padded<S>(d), padded_v = packet_padded<S>(d_v);
-  const BackwardScratch<S> scratch(rows.size(), in.k.rows(), d, d_v, in.k.outerStride() != d, in.v.outerStride() != d_v,
+  const BackwardScratch<S> scratch(rows.size(), query_block_of(pattern), in.k.rows(), d, d_v, in.k.outerStride() != d,
+                                   in.v.outerStride() != d_v,
                                    [&]<class T>(T*, Index count) { return arena.take<T>(count); });
-  const Index n_tiles = BackwardScratch<S>::n_tiles(rows.size());
-  const Ranges all = open_tiles(pattern, logits.scale, in, out, dout, rows, scratch);
-  for (const Range range : all)
+  const OpenTiles tiles = open_tiles(pattern, logits.scale, in, out, dout, rows, scratch);
+  for (const Range range : tiles.keys)
     for (Index from = range.begin; from < range.end; from += block_keys) {
       const Range block = {from, std::min(range.end, from + block_keys)};
       const S *k = in.k.data() + from * in.k.outerStride(), *v = in.v.data() + from * in.v.outerStride();
@@ -251,7 +255,7 @@ void backward_superblock(const Pattern& pattern, const Term& term, Logits<S> log
       std::fill_n(scratch.dk, block.size() * padded, S(0));
       std::fill_n(scratch.dv, block.size() * padded_v, S(0));
       const bool finite = all_finite(k, ldk, block.size(), padded / lanes<S>);
-      for (Index t = 0; t < n_tiles; ++t) {
+      for (Index t = 0; t < tiles.count; ++t) {
         BackwardTile<S>& tile = scratch.tiles[t];
         for (const Range named : tile.ranges)
           for_each_step(
@@ -291,11 +295,12 @@ void softmax_backward(const Pattern& pattern, const Term& term, Logits<S> logits
   }
 }
 
-/// Bytes of scratch that softmax_backward takes. `strided`: rows of k and v do not lie side by side.
+/// Bytes of scratch that softmax_backward takes. `strided`: rows of k and v do not lie side by side. `query_block`:
+/// the pattern's (query_block_of).
 template <class S>
-std::size_t softmax_backward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided) {
+std::size_t softmax_backward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided, Index query_block = 0) {
   std::size_t bytes = 0;
-  detail::BackwardScratch<S>(std::min(n_q, detail::superblock_rows), n_k, d, d_v, strided, strided,
+  detail::BackwardScratch<S>(std::min(n_q, detail::superblock_rows), query_block, n_k, d, d_v, strided, strided,
                              [&]<class T>(T* none, Index count) {
                                bytes += Arena::size_of<T>(count);
                                return none;

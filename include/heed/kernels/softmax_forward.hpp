@@ -92,15 +92,16 @@ struct ForwardScratch {
   S *qt, *o, *m, *l, *alpha, *s, *finite;
   S *k, *v;  // a block of keys, gathered; null where the caller's rows serve
 
-  static Index n_tiles(Index rows) { return (rows + tile_queries<S> - 1) / tile_queries<S>; }
   static bool gathers_k(Index rows, bool strided) { return strided && rows > tile_queries<S>; }
   static bool gathers_v(Index rows, Index d_v, bool strided) { return gathers_k(rows, strided) || d_v % lanes<S> != 0; }
 
   /// Calls take(type, count) -> pointer for every buffer: the only list of them.
   template <class Take>
-  ForwardScratch(Index rows, Index n_k, Index d, Index d_v, bool k_strided, bool v_strided, const Take& take) {
-    const Index width = packet_padded<S>(rows), padded = packet_padded<S>(d_v), keys = std::min(n_k, block_keys);
-    tiles = take(static_cast<ForwardTile<S>*>(nullptr), n_tiles(rows));
+  ForwardScratch(Index rows, Index block, Index n_k, Index d, Index d_v, bool k_strided, bool v_strided,
+                 const Take& take) {
+    const TileCount<S> most(rows, block);
+    const Index width = most.lanes, padded = packet_padded<S>(d_v), keys = std::min(n_k, block_keys);
+    tiles = take(static_cast<ForwardTile<S>*>(nullptr), most.tiles);
     positions = take(static_cast<Index*>(nullptr), width);
     const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
     qt = numbers(width * d);
@@ -115,22 +116,23 @@ struct ForwardScratch {
   }
 };
 
-/// The tiles of the superblock `rows`, ready for their first key; returns all keys that one of them may see.
+/// The tiles of the superblock `rows`, ready for their first key.
 template <KeyPattern Pattern, class S>
-Ranges open_tiles(const Pattern& pattern, S scale, ConstView<S> q, Index n_k, Index padded, Range rows, Index group,
-                  const ForwardScratch<S>& scratch) {
+OpenTiles open_tiles(const Pattern& pattern, S scale, ConstView<S> q, Index n_k, Index padded, Range rows, Index group,
+                     const ForwardScratch<S>& scratch) {
   const Index d = q.cols(), shift = n_k - q.rows() / group;
-  Ranges all;
-  for (Index row = rows.begin, t = 0; row < rows.end; row += tile_queries<S>, ++t) {
-    const Index first = row - rows.begin, n = std::min(tile_queries<S>, rows.end - row);
-    const Index width = packet_padded<S>(n);
-    ForwardTile<S>& tile = *std::construct_at(scratch.tiles + t);
-    tile.at = {.row = row, .rows = n, .stride = width, .group = group, .shift = shift};
-    tile.qt = scratch.qt + first * d;
-    tile.o = scratch.o + first * padded;
-    tile.m = scratch.m + first;
-    tile.l = scratch.l + first;
-    tile.positions = scratch.positions + first;
+  OpenTiles all;
+  for (Index row = rows.begin, lane = 0; row < rows.end;) {
+    ForwardTile<S>& tile = *std::construct_at(scratch.tiles + all.count++);
+    tile.at = {.row = row, .group = group, .shift = shift};
+    const Index n = rows_of_tile<S>(tile.at, query_block_of(pattern), rows.end - row), width = packet_padded<S>(n);
+    tile.at.rows = n;
+    tile.at.stride = width;
+    tile.qt = scratch.qt + lane * d;
+    tile.o = scratch.o + (row - rows.begin) * padded;
+    tile.m = scratch.m + lane;
+    tile.l = scratch.l + lane;
+    tile.positions = scratch.positions + lane;
     tile.spans.of = {0, 0};
     std::fill_n(tile.m, width, -std::numeric_limits<S>::infinity());
     std::fill_n(tile.l, width, S(0));
@@ -141,8 +143,10 @@ Ranges open_tiles(const Pattern& pattern, S scale, ConstView<S> q, Index n_k, In
     pattern.keys({tile.positions[0], tile.positions[n - 1] + 1}, n_k, named);
     for (const Range r : named) {
       tile.ranges.add(intersect(r, {0, n_k}));
-      all.add(intersect(r, {0, n_k}));
+      all.keys.add(intersect(r, {0, n_k}));
     }
+    row += n;
+    lane += width;
   }
   return all;
 }
@@ -201,12 +205,11 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
                         Arena& arena) {
   const Arena::Frame frame(arena);
   const Index n_k = all_keys.n, d = q.cols(), d_v = all_values.cols(), padded = packet_padded<S>(d_v);
-  const ForwardScratch<S> scratch(rows.size(), n_k, d, d_v, !all_keys.panels && all_keys.stride != d,
-                                  all_values.outerStride() != d_v,
+  const ForwardScratch<S> scratch(rows.size(), query_block_of(pattern) * group, n_k, d, d_v,
+                                  !all_keys.panels && all_keys.stride != d, all_values.outerStride() != d_v,
                                   [&]<class T>(T*, Index count) { return arena.take<T>(count); });
-  const Index n_tiles = ForwardScratch<S>::n_tiles(rows.size());
-  const Ranges all = open_tiles(pattern, logits.scale, q, n_k, padded, rows, group, scratch);
-  for (const Range range : all)
+  const OpenTiles tiles = open_tiles(pattern, logits.scale, q, n_k, padded, rows, group, scratch);
+  for (const Range range : tiles.keys)
     for (Index from = range.begin; from < range.end; from += block_keys) {
       const Range block = {from, std::min(range.end, from + block_keys)};
       const S* v = all_values.data() + from * all_values.outerStride();
@@ -218,7 +221,7 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
       const auto cut = [&](Index j) {
         return all_keys.panels ? (j / all_keys.stride + 1) * all_keys.stride : block.end;
       };
-      for (Index t = 0; t < n_tiles; ++t) {
+      for (Index t = 0; t < tiles.count; ++t) {
         ForwardTile<S>& tile = scratch.tiles[t];
         for (const Range named : tile.ranges)
           for_each_step(pattern, n_k, tile.positions, tile.at.rows, tile.at.stride, named, intersect(named, block),
@@ -234,7 +237,7 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
                         });
       }
     }
-  for (Index t = 0; t < n_tiles; ++t) {
+  for (Index t = 0; t < tiles.count; ++t) {
     const ForwardTile<S>& tile = scratch.tiles[t];
     for (Index r = 0; r < tile.at.rows; ++r)
       finish_row(tile.o + r * padded, RowState<S>{tile.m[r], tile.l[r]}, tile.at.row + r, out);
@@ -260,9 +263,9 @@ void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits,
 }
 
 /// Bytes of scratch that softmax_forward takes for up to n_q rows and n_k keys. `strided`: rows of k and v do not lie
-/// side by side.
+/// side by side. `query_block`: the pattern's (query_block_of).
 template <class S>
-std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided) {
+std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided, Index query_block = 0) {
   std::size_t tiles = 0, row = 0;
   const auto add_to = [](std::size_t& bytes) {
     return [&bytes]<class T>(T* none, Index count) {
@@ -270,7 +273,8 @@ std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bo
       return none;
     };
   };
-  detail::ForwardScratch<S>(std::min(n_q, detail::superblock_rows), n_k, d, d_v, strided, strided, add_to(tiles));
+  detail::ForwardScratch<S>(std::min(n_q, detail::superblock_rows), query_block, n_k, d, d_v, strided, strided,
+                            add_to(tiles));
   if (detail::takes_rows<S>(std::min<Index>(n_q, 1), d, d_v)) detail::RowScratch<S>(d_v, add_to(row));
   return std::max(tiles, row);  // a call of fewer rows may take them one by one
 }
