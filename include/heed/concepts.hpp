@@ -11,6 +11,7 @@
 #include <heed/core/range.hpp>
 #include <heed/core/types.hpp>
 
+#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <string_view>
@@ -38,6 +39,9 @@ namespace heed {
 /// - `sees(p, j)` is the membership. It decides the result.
 /// - `all(positions, keys)` may be true only if every query at `positions` sees every key of `keys`: such a block runs
 ///   without any test. Saying false is always right, and slower.
+/// - `query_block()`, where it exists, is the natural block of queries: those at positions [m b, (m + 1) b) see much the
+///   same keys. Tiles of queries then end at its borders. It moves the cost, never the result beyond rounding; below 1
+///   means none.
 template <class T>
 concept KeyPattern = std::copy_constructible<T> &&
     requires(const T t, Range positions, Index n_k, Index p, Range keys, Ranges& ranges) {
@@ -45,6 +49,17 @@ concept KeyPattern = std::copy_constructible<T> &&
   { t.sees(p, p) } -> std::same_as<bool>;
   { t.all(positions, keys) } -> std::same_as<bool>;
 };
+
+/// The natural block of queries of a pattern; 0 if it has none.
+template <KeyPattern T>
+constexpr Index query_block_of(const T& pattern) {
+  if constexpr (requires {
+                  { pattern.query_block() } -> std::same_as<Index>;
+                })
+    return std::max<Index>(pattern.query_block(), 0);
+  else
+    return 0;
+}
 
 // --- score terms ---
 
@@ -57,6 +72,16 @@ struct Tile {
   Index shift = 0;  ///< n_k - n_q: what a query's time lacks to its position among the keys
   constexpr Index position(Index r) const { return (row + r) / group + shift; }
   constexpr Index member(Index r) const { return (row + r) % group; }
+  /// The tile of these lanes and keys alone.
+  constexpr Tile part(Range lanes, Range of_keys) const {
+    Tile tile = *this;
+    tile.row = row + lanes.begin;
+    tile.rows = std::min(rows, lanes.end) - lanes.begin;
+    tile.key = of_keys.begin;
+    tile.keys = of_keys.size();
+    tile.stride = lanes.size();
+    return tile;
+  }
 };
 
 /// What is added to the scores of a tile (after scale and soft cap), and how its gradient goes back.

@@ -21,7 +21,8 @@ using Table = std::vector<std::vector<Real>>;
 
 /// Every kind of pattern behind one type, so that one instantiation of the kernels serves all tests.
 struct AnyPattern {
-  enum Kind { full, causal, window, ranges, irregular, nothing } kind = full;
+  enum Kind { full, causal, window, ranges, irregular, nothing, blocks } kind = full;
+  static constexpr Index side = 20;  // of a block: no multiple of anything
   void keys(Range p, Index n_k, Ranges& out) const {
     switch (kind) {
       case full:
@@ -35,6 +36,9 @@ struct AnyPattern {
         out.add({0, 3});
         out.add({p.begin / 2 - 4, p.end / 2 + 4});
         return out.add({n_k - 2, n_k});
+      case blocks:
+        out.add({(block_of(p.begin) - 1) * side, block_of(p.end - 1) * side + side});
+        return out.add({2 * side, 3 * side});
       case nothing:
         return;
     }
@@ -51,6 +55,8 @@ struct AnyPattern {
         return j < 3 || (j > p / 2 - 4 && j < p / 2 + 4);
       case irregular:
         return (p * 7 + j * 13 + p * j) % 3 == 0 && p % 5 != 2;
+      case blocks:
+        return block_of(j) == block_of(p) || block_of(j) == block_of(p) - 1 || block_of(j) == 2;
       case nothing:
         return false;
     }
@@ -58,8 +64,12 @@ struct AnyPattern {
   }
   bool all(Range p, Range keys) const {
     return kind == full || (kind == causal && keys.end <= p.begin + 1) ||
-           (kind == window && keys.end <= p.begin + 1 && keys.begin > p.end - 21);
+           (kind == window && keys.end <= p.begin + 1 && keys.begin > p.end - 21) ||
+           (kind == blocks && block_of(p.begin) == block_of(p.end - 1) && block_of(keys.begin) == block_of(p.begin) &&
+            block_of(keys.end - 1) == block_of(p.begin));
   }
+  Index query_block() const { return kind == blocks ? side : 0; }
+  static Index block_of(Index p) { return (p + 40 * side) / side - 40; }  // rounded down
 };
 static_assert(KeyPattern<AnyPattern>);
 
@@ -243,7 +253,7 @@ Shape random_shape(std::minstd_rand& random, Index longest) {
   Shape s{.n_q = length(), .n_k = length(), .d = widths[std::size_t(pick(12))], .d_v = widths[std::size_t(pick(12))]};
   if (pick(3) > 0) s.n_k = s.n_q;
   if (pick(2) == 0) s.pad = pick(9);
-  s.pattern.kind = static_cast<AnyPattern::Kind>(pick(6));
+  s.pattern.kind = static_cast<AnyPattern::Kind>(pick(7));
   if (pick(5) == 0) s.cap = 1.5;
   if (pick(4) == 0) s.strength = 0.75;
   if (pick(4) == 0) s.size = 6;
@@ -305,20 +315,21 @@ TYPED_TEST(Softmax, HugeLogitsStayFinite) {
 
 TYPED_TEST(Softmax, TasksOverRowsChangeNoBit) {
   constexpr Index step = softmax_rows_per_task<TypeParam>;
-  for (const Index n : {step + 1, 2 * step + 50}) {
-    const Shape s{.n_q = n, .n_k = n, .d = 16, .d_v = 16, .pad = 3, .pattern = {AnyPattern::window}};
-    Case<TypeParam> whole(s, 7), parts(s, 7);
-    whole.forward();
-    for (Index row = n / step * step; row >= 0; row -= step) {
-      parts.o.at(0, 0) = TypeParam(-1);
-      parts.forward({row, std::min(n, row + step)});
-      if (row > 0) {
-        ASSERT_EQ(parts.o.at(0, 0), TypeParam(-1)) << "rows outside of the task are not touched";
+  for (const Index n : {step + 1, 2 * step + 50})
+    for (const auto kind : {AnyPattern::window, AnyPattern::blocks}) {
+      const Shape s{.n_q = n, .n_k = n + 3, .d = 16, .d_v = 16, .pad = 3, .pattern = {kind}};
+      Case<TypeParam> whole(s, 7), parts(s, 7);
+      whole.forward();
+      for (Index row = n / step * step; row >= 0; row -= step) {
+        parts.o.at(0, 0) = TypeParam(-1);
+        parts.forward({row, std::min(n, row + step)});
+        if (row > 0) {
+          ASSERT_EQ(parts.o.at(0, 0), TypeParam(-1)) << "rows outside of the task are not touched";
+        }
       }
+      EXPECT_EQ(whole.lse, parts.lse);
+      for (Index i = 0; i < n; ++i) ASSERT_TRUE(whole.o.same_bits(parts.o, i)) << i;
     }
-    EXPECT_EQ(whole.lse, parts.lse);
-    for (Index i = 0; i < n; ++i) ASSERT_TRUE(whole.o.same_bits(parts.o, i)) << i;
-  }
 }
 
 TYPED_TEST(Softmax, WhatIsNotSeenCannotBeFelt) {
@@ -525,6 +536,46 @@ TYPED_TEST(Softmax, ScratchIsWhatIsPublished) {
       back.run(x);
       EXPECT_EQ(x.arena.peak(), softmax_backward_scratch<S>(n, n, 32, 16, pad > 0)) << n;
     }
+}
+
+/// Remembers whether more than one natural block was asked about at a time.
+struct Watched {
+  Index side;
+  bool* straddled;
+  void note(Range p) const {
+    const auto block = [&](Index i) { return (i + 100 * side) / side; };
+    *straddled = *straddled || block(p.begin) != block(p.end - 1);
+  }
+  void keys(Range p, Index n_k, Ranges& out) const {
+    note(p);
+    out.add({0, n_k});
+  }
+  bool sees(Index p, Index j) const { return (p + j) % 3 != 0; }
+  bool all(Range p, Range) const {
+    note(p);
+    return false;
+  }
+  Index query_block() const { return side; }
+};
+
+TYPED_TEST(Softmax, TilesDoNotStraddleNaturalBlocks) {
+  using S = TypeParam;
+  for (const Index side : {16, 20, 48, 64, 100, 500})
+    for (const Index n : {5, 130, 700})
+      for (const Index more : {0, 7, -3}) {
+        Case<S> x({.n_q = n, .n_k = std::max<Index>(n + more, 1), .d = 5, .d_v = 4, .pad = 2}, 8);
+        bool straddled = false;
+        const Watched pattern{side, &straddled};
+        softmax_forward(pattern, NoTerm{}, x.logits(), x.in(), {0, n}, Out<S>{x.o.view(), view(x.lse)}, x.arena);
+        EXPECT_LE(x.arena.peak(), softmax_forward_scratch<S>(n, x.s.n_k, 5, 4, true, side));
+        Field<S> dq(n, 5, 0, x.random), dk(x.s.n_k, 5, 0, x.random), dv(x.s.n_k, 4, 0, x.random);
+        Arena other;
+        const ConstOut<S> out{std::as_const(x.o).view(), view(std::as_const(x.lse))};
+        softmax_backward(pattern, NoTerm{}, x.logits(), x.in(), out, {out.o, {nullptr, 0}},
+                         Qkv<View<S>>{dq.view(), dk.view(), dv.view()}, other);
+        EXPECT_LE(other.peak(), softmax_backward_scratch<S>(n, x.s.n_k, 5, 4, true, side));
+        EXPECT_FALSE(straddled) << "blocks of " << side << ", " << n << " queries, " << x.s.n_k << " keys";
+      }
 }
 
 /// The patterns of the library instantiate too.

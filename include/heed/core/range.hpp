@@ -4,8 +4,8 @@
 #include <heed/core/types.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
+#include <new>
 
 namespace heed {
 
@@ -30,31 +30,33 @@ class Ranges {
 
   void add(Range r) {
     if (r.empty()) return;
-    std::size_t first = 0;  // the first range that ends at or after r begins: the first that r may touch
-    while (first < size_ && ranges_[first].end < r.begin) ++first;
-    std::size_t last = first;  // one past the last range that r touches
-    while (last < size_ && ranges_[last].begin <= r.end) {
-      r = {std::min(r.begin, ranges_[last].begin), std::max(r.end, ranges_[last].end)};
-      ++last;
+    if (size_ == 0 || (last()[-1].end < r.begin && size_ < capacity)) {
+      last()[0] = r;
+      ++size_;
+      return;
     }
-    if (first == last) {
-      std::copy_backward(ranges_.begin() + offset(first), ranges_.begin() + offset(size_),
-                         ranges_.begin() + offset(size_ + 1));
+    Range* first = data();  // the first range that ends at or after r begins: the first that r may touch
+    while (first != last() && first->end < r.begin) ++first;
+    Range* next = first;  // one past the last range that r touches
+    for (; next != last() && next->begin <= r.end; ++next)
+      r = {std::min(r.begin, next->begin), std::max(r.end, next->end)};
+    if (first == next) {
+      std::copy_backward(first, last(), last() + 1);
       ++size_;
     } else {
-      std::copy(ranges_.begin() + offset(last), ranges_.begin() + offset(size_), ranges_.begin() + offset(first + 1));
-      size_ -= last - first - 1;
+      std::copy(next, last(), first + 1);
+      size_ -= static_cast<std::size_t>(next - first - 1);
     }
-    ranges_[first] = r;
+    *first = r;
     if (size_ > capacity) merge_closest();
   }
   void clear() { size_ = 0; }
 
-  const Range* begin() const { return ranges_.data(); }
-  const Range* end() const { return ranges_.data() + size_; }
+  const Range* begin() const { return std::launder(reinterpret_cast<const Range*>(store_)); }
+  const Range* end() const { return begin() + size_; }
   bool empty() const { return size_ == 0; }
   std::size_t size() const { return size_; }
-  Range operator[](std::size_t i) const { return ranges_[i]; }
+  Range operator[](std::size_t i) const { return begin()[i]; }
   /// How many integers the list covers.
   Index total() const {
     Index n = 0;
@@ -63,17 +65,19 @@ class Ranges {
   }
 
  private:
-  static constexpr std::ptrdiff_t offset(std::size_t i) { return static_cast<std::ptrdiff_t>(i); }
+  Range* data() { return std::launder(reinterpret_cast<Range*>(store_)); }
+  Range* last() { return data() + size_; }
   void merge_closest() {
-    std::size_t at = 0;
-    for (std::size_t i = 1; i + 1 < size_; ++i)
-      if (ranges_[i + 1].begin - ranges_[i].end < ranges_[at + 1].begin - ranges_[at].end) at = i;
-    ranges_[at].end = ranges_[at + 1].end;
-    std::copy(ranges_.begin() + offset(at + 2), ranges_.begin() + offset(size_), ranges_.begin() + offset(at + 1));
+    Range* at = data();
+    for (Range* i = at; i + 1 != last(); ++i)
+      if (i[1].begin - i->end < at[1].begin - at->end) at = i;
+    at->end = at[1].end;
+    std::copy(at + 2, last(), at + 1);
     --size_;
   }
 
-  std::array<Range, capacity + 1> ranges_{};
+  // Bytes, which nobody clears: that would take longer than most patterns need to name their ranges.
+  alignas(Range) std::byte store_[(capacity + 1) * sizeof(Range)];
   std::size_t size_ = 0;
 };
 

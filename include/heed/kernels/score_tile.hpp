@@ -3,6 +3,7 @@
 #pragma once
 #include <heed/concepts.hpp>
 #include <heed/core/simd.hpp>
+#include <heed/kernels/pack.hpp>
 #include <heed/kernels/register_tile.hpp>
 
 #include <algorithm>
@@ -22,8 +23,37 @@ inline constexpr Index tile_keys = 64;
 /// Keys that all tiles of a superblock pass before the next: with their values they stay in the second cache.
 inline constexpr Index block_keys = 256;
 /// Rows of a superblock: the queries that share one pass over the keys.
-inline constexpr Index superblock_rows = 432;
+inline constexpr Index superblock_rows = 384;
 static_assert(superblock_rows % tile_queries<float> == 0 && superblock_rows % tile_queries<double> == 0);
+
+/// The tiles of a superblock: how many, and all keys that one of them may see.
+struct OpenTiles {
+  Index count = 0;
+  Ranges keys{};
+};
+
+/// How many tiles a superblock of `rows` may have at most, and how many lanes, if patterns name `block` as the natural
+/// block of queries. A block that does not fill a packet is of no use to tiles.
+template <class S>
+struct TileCount {
+  TileCount(Index rows, Index block) {
+    const Index pieces = block < heed::detail::lanes<S> || rows == 0 ? 1 : rows / block + 2;  // between borders
+    tiles = rows / tile_queries<S> + pieces;
+    lanes = std::min(packet_padded<S>(rows) + (pieces - 1) * heed::detail::lanes<S>, rows * heed::detail::lanes<S>);
+  }
+  Index tiles, lanes;
+};
+
+/// Rows of the tile that begins with `row`, when `left` rows are left in its superblock. Between two borders of the
+/// natural block, tiles are of much the same size.
+template <class S>
+Index rows_of_tile(const Tile& tile, Index block, Index left) {
+  if (block < lanes<S>) return std::min(tile_queries<S>, left);
+  const Index into = (tile.position(0) % block + block) % block;
+  const Index to_border = std::min(left, (block - into) * tile.group - tile.row % tile.group);
+  const Index pieces = (to_border + tile_queries<S> - 1) / tile_queries<S>;
+  return std::min(to_border, packet_padded<S>((to_border + pieces - 1) / pieces));
+}
 
 /// to [d][width] = scale * from [rows][d], transposed; lanes past `rows` become 0.
 template <class S>
@@ -44,15 +74,6 @@ void transpose_rows(const S* from, Index stride, Index rows, Index d, S scale, S
   }
 }
 
-/// to [rows][padded] = from [rows][cols], zeros in the columns past `cols`.
-template <class S>
-void gather_rows(const S* from, Index stride, Index rows, Index cols, S* to, Index padded) {
-  for (Index r = 0; r < rows; ++r) {
-    std::copy_n(from + r * stride, cols, to + r * padded);
-    std::fill_n(to + r * padded + cols, padded - cols, S(0));
-  }
-}
-
 /// Writes `hidden` to every score whose query may not see its key. The lanes of a packet are an inner loop of fixed
 /// length, which compilers turn into vector code where the membership is simple.
 template <class S, KeyPattern Pattern>
@@ -66,10 +87,18 @@ void mask_tile(const Pattern& pattern, const Index* positions, Range keys, Index
 /// No infinity and no NaN in b [rows][packets].
 template <class S>
 bool all_finite(const S* b, Index stride, Index rows, Index packets) {
-  Packet<S> zero = broadcast(S(0));  // x * 0 is 0 for finite x, else NaN
-  for (Index r = 0; r < rows; ++r)
-    for (Index v = 0; v < packets; ++v) zero = pmadd(load(b + r * stride + v * lanes<S>), broadcast(S(0)), zero);
-  return sum_of_lanes<S>(zero) == S(0);
+  constexpr Index chains = 4;
+  Packet<S> zero[chains];  // x * 0 is 0 for finite x, else NaN
+  for (Packet<S>& z : zero) z = broadcast(S(0));
+  for (Index r = 0; r < rows; ++r) {
+    Index v = 0;
+    for (; v + chains <= packets; v += chains)
+#pragma GCC unroll 4
+      for (Index i = 0; i < chains; ++i)
+        zero[i] = pmadd(load(b + r * stride + (v + i) * lanes<S>), broadcast(S(0)), zero[i]);
+    for (; v < packets; ++v) zero[0] = pmadd(load(b + r * stride + v * lanes<S>), broadcast(S(0)), zero[0]);
+  }
+  return sum_of_lanes<S>(padd(padd(zero[0], zero[1]), padd(zero[2], zero[3]))) == S(0);
 }
 
 /// C += A B or A^T B (see tile_product) where A(r, k) is exactly 0 unless sees(r, k): what is not finite in row k of B

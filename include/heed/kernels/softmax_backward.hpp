@@ -6,6 +6,7 @@
 #include <heed/kernels/exp2.hpp>
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
+#include <heed/kernels/tile_steps.hpp>
 
 #include <algorithm>
 #include <limits>
@@ -31,7 +32,9 @@ struct BackwardTile {
   S *q, *d_o, *dq;   // [rows][padded d], [rows][padded d_v], sums of dq / scale [rows][padded d]
   S *lse, *delta;    // [stride]; delta = D - dlse
   Index* positions;  // [stride]; padding repeats the last
+  bool finite;       // no NaN and no infinity in q and do
   Ranges ranges;     // the keys it may see
+  Spans<S> spans;    // of the range it is in
 };
 
 /// Turns scores s and dp into weights p = e^(s - lse) and cotangents de = p (dp - delta), both in place.
@@ -75,14 +78,14 @@ struct BackwardScratch {
   S *dk, *dv;                  // sums of a block of keys
   S *k, *v;                    // a block of keys, gathered; null where the caller's rows serve
 
-  static Index n_tiles(Index rows) { return (rows + tile_queries<S> - 1) / tile_queries<S>; }
-
   /// Calls take(type, count) -> pointer for every buffer: the only list of them.
   template <class Take>
-  BackwardScratch(Index rows, Index n_k, Index d, Index d_v, bool k_strided, bool v_strided, const Take& take) {
-    const Index width = packet_padded<S>(rows), tile = std::min(width, tile_queries<S>);
+  BackwardScratch(Index rows, Index block, Index n_k, Index d, Index d_v, bool k_strided, bool v_strided,
+                  const Take& take) {
+    const TileCount<S> most(rows, block);
+    const Index width = most.lanes, tile = std::min(width, tile_queries<S>);
     const Index keys = std::min(n_k, block_keys), padded = packet_padded<S>(d), padded_v = packet_padded<S>(d_v);
-    tiles = take(static_cast<BackwardTile<S>*>(nullptr), n_tiles(rows));
+    tiles = take(static_cast<BackwardTile<S>*>(nullptr), most.tiles);
     positions = take(static_cast<Index*>(nullptr), width);
     const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
     qt = numbers(width * d);
@@ -103,28 +106,30 @@ struct BackwardScratch {
   }
 };
 
-/// The tiles of the superblock `rows`, ready for their first key; returns all keys that one of them may see.
+/// The tiles of the superblock `rows`, ready for their first key.
 template <KeyPattern Pattern, class S>
-Ranges open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, const ConstOut<S>& out,
-                  const ConstOut<S>& dout, Range rows, const BackwardScratch<S>& scratch) {
+OpenTiles open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, const ConstOut<S>& out,
+                     const ConstOut<S>& dout, Range rows, const BackwardScratch<S>& scratch) {
   const Index n_k = in.k.rows(), d = in.q.cols(), d_v = in.v.cols();
   const Index padded = packet_padded<S>(d), padded_v = packet_padded<S>(d_v);
-  Ranges all;
-  for (Index row = rows.begin, t = 0; row < rows.end; row += tile_queries<S>, ++t) {
-    const Index first = row - rows.begin, n = std::min(tile_queries<S>, rows.end - row);
-    const Index width = packet_padded<S>(n);
-    BackwardTile<S>& tile = *std::construct_at(scratch.tiles + t);
-    tile.at = {.row = row, .rows = n, .stride = width, .shift = n_k - in.q.rows()};
-    tile.qt = scratch.qt + first * d;
-    tile.dot = scratch.dot + first * d_v;
+  OpenTiles all;
+  for (Index row = rows.begin, lane = 0; row < rows.end;) {
+    BackwardTile<S>& tile = *std::construct_at(scratch.tiles + all.count++);
+    tile.at = {.row = row, .shift = n_k - in.q.rows()};
+    const Index n = rows_of_tile<S>(tile.at, query_block_of(pattern), rows.end - row), width = packet_padded<S>(n);
+    const Index first = row - rows.begin;
+    tile.at.rows = n;
+    tile.at.stride = width;
+    tile.qt = scratch.qt + lane * d;
+    tile.dot = scratch.dot + lane * d_v;
     tile.q = scratch.q + first * padded;
     tile.d_o = scratch.d_o + first * padded_v;
     tile.dq = scratch.dq + first * padded;
-    tile.lse = scratch.lse + first;
-    tile.delta = scratch.delta + first;
-    tile.positions = scratch.positions + first;
-    gather_rows(in.q.data() + row * in.q.outerStride(), in.q.outerStride(), n, d, tile.q, padded);
-    gather_rows(dout.o.data() + row * dout.o.outerStride(), dout.o.outerStride(), n, d_v, tile.d_o, padded_v);
+    tile.lse = scratch.lse + lane;
+    tile.delta = scratch.delta + lane;
+    tile.positions = scratch.positions + lane;
+    pack(n, d, in.q.data() + row * in.q.outerStride(), in.q.outerStride(), tile.q, padded);
+    pack(n, d_v, dout.o.data() + row * dout.o.outerStride(), dout.o.outerStride(), tile.d_o, padded_v);
     std::fill_n(tile.dq, n * padded, S(0));
     for (Index r = 0; r < width; ++r) {
       const Index i = row + r;
@@ -141,80 +146,89 @@ Ranges open_tiles(const Pattern& pattern, S scale, const Qkv<ConstView<S>>& in, 
         if (r < n) std::fill_n(tile.d_o + r * padded_v, padded_v, S(0));
       }
     }
+    tile.finite =
+        all_finite(tile.q, padded, n, padded / lanes<S>) && all_finite(tile.d_o, padded_v, n, padded_v / lanes<S>);
+    tile.spans.of = {0, 0};
     transpose_rows(tile.q, padded, n, d, scale, tile.qt, width);
     transpose_rows(tile.d_o, padded_v, n, d_v, S(1), tile.dot, width);
     Ranges named;
     pattern.keys({tile.positions[0], tile.positions[n - 1] + 1}, n_k, named);
     for (const Range r : named) {
       tile.ranges.add(intersect(r, {0, n_k}));
-      all.add(intersect(r, {0, n_k}));
+      all.keys.add(intersect(r, {0, n_k}));
     }
+    row += n;
+    lane += width;
   }
   return all;
 }
 
-/// The keys [j, j + keys) as one tile needs them: rows of k, v, dk and dv.
+/// The keys of a step: rows of k, v, dk and dv.
 template <class S>
 struct KeyRows {
-  Range keys;
   const S *k, *v;
   Index ldk, ldv;
   S *dk, *dv;
+  bool finite;  // no NaN and no infinity in k
 };
 
-/// All five products of one tile of queries with at most `tile_keys` keys.
+/// All five products of one step of a tile of queries.
 template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
-void backward_tile(const Pattern& pattern, const Term& term, Logits<S> logits, BackwardTile<S>& tile,
-                   const KeyRows<S>& at, Index d, Index d_v, const BackwardScratch<S>& scratch) {
-  const Index n = tile.at.rows, width = tile.at.stride, keys = at.keys.size(), size = keys * width;
+void backward_step(const Pattern& pattern, const Term& term, Logits<S> logits, const BackwardTile<S>& tile,
+                   const Step<S>& step, const KeyRows<S>& at, Index d, Index d_v, const BackwardScratch<S>& scratch) {
+  const Index first = step.lanes.begin, width = step.lanes.size(), keys = step.keys.size(), size = keys * width;
   const Index padded = packet_padded<S>(d), padded_v = packet_padded<S>(d_v);
   const Index packets = padded / lanes<S>, packets_v = padded_v / lanes<S>;
+  const Tile here = tile.at.part(step.lanes, step.keys);
+  const Index n = here.rows;
   S *const p = scratch.s, *const ds = scratch.ds;
-  tile.at.key = at.keys.begin;
-  tile.at.keys = keys;
-  tile_product<Operand::plain>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt, width, p, width, Start::zero);
-  tile_product<Operand::plain>(keys, width / lanes<S>, d_v, at.v, at.ldv, tile.dot, width, ds, width, Start::zero);
+  const S *const q = tile.q + first * padded, *const d_o = tile.d_o + first * padded_v;
+  tile_product<Operand::plain>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt + first, tile.at.stride, p, width,
+                               Start::zero);
+  tile_product<Operand::plain>(keys, width / lanes<S>, d_v, at.v, at.ldv, tile.dot + first, tile.at.stride, ds, width,
+                               Start::zero);
   const bool capped = logits.soft_cap > S(0);
   if (capped) {
     soft_cap_tile(p, size, logits.soft_cap);
     const S inverse = S(1) / logits.soft_cap;
     for (Index i = 0; i < size; ++i) scratch.slope[i] = S(1) - (p[i] * inverse) * (p[i] * inverse);
   }
-  if (term.active()) term.fill(tile.at, p);
-  weights_and_cotangents(p, ds, keys, width, tile.lse, tile.delta);
-  const bool all = pattern.all({tile.positions[0], tile.positions[n - 1] + 1}, at.keys);
-  const auto sees_key = [&](Index r, Index c) {
-    const Index j = at.keys.begin + c;
-    return pattern.sees(tile.positions[r], j) && term.sees(tile.at, r, j);
-  };
+  if (term.active()) term.fill(here, p);
+  weights_and_cotangents(p, ds, keys, width, tile.lse + first, tile.delta + first);
+  const bool all = step.all(pattern, tile.positions);
   if (!all) {
-    mask_tile(pattern, tile.positions, at.keys, width, S(0), p);
-    mask_tile(pattern, tile.positions, at.keys, width, S(0), ds);
-    if (capped) mask_tile(pattern, tile.positions, at.keys, width, S(0), scratch.slope);
+    step.mask(pattern, tile.positions, S(0), p);
+    step.mask(pattern, tile.positions, S(0), ds);
+    if (capped) step.mask(pattern, tile.positions, S(0), scratch.slope);
   }
   if (term.hides())
     for (Index c = 0; c < keys; ++c)
       for (Index r = 0; r < n; ++r)
-        if (!term.sees(tile.at, r, at.keys.begin + c)) {
+        if (!term.sees(here, r, step.keys.begin + c)) {
           p[c * width + r] = ds[c * width + r] = S(0);
           if (capped) scratch.slope[c * width + r] = S(0);
         }
-  if (term.active()) term.pull(tile.at, ds);
+  if (term.active()) term.pull(here, ds);
   if (capped)
     for (Index i = 0; i < size; ++i) ds[i] *= scratch.slope[i];
-  if (!all || term.hides()) {
+  S* const dq = tile.dq + first * padded;
+  if ((all && !term.hides()) || (tile.finite && at.finite)) {
+    tile_product<Operand::plain>(keys, packets_v, n, p, width, d_o, padded_v, at.dv, padded_v, Start::add);
+    tile_product<Operand::plain>(keys, packets, n, ds, width, q, padded, at.dk, padded, Start::add);
+    tile_product<Operand::transposed>(n, packets, keys, ds, width, at.k, at.ldk, dq, padded, Start::add);
+  } else {
+    const auto sees_key = [&](Index r, Index c) {
+      const Index j = step.keys.begin + c;
+      return pattern.sees(tile.positions[first + r], j) && term.sees(here, r, j);
+    };
     const auto key_seen = [&](Index c, Index r) { return sees_key(r, c); };
     const S* const as_is = nullptr;
-    product_where_seen<Operand::plain>(keys, packets_v, n, p, width, tile.d_o, padded_v, at.dv, padded_v, Start::add,
-                                       as_is, scratch.finite, key_seen);
-    product_where_seen<Operand::plain>(keys, packets, n, ds, width, tile.q, padded, at.dk, padded, Start::add, as_is,
+    product_where_seen<Operand::plain>(keys, packets_v, n, p, width, d_o, padded_v, at.dv, padded_v, Start::add, as_is,
                                        scratch.finite, key_seen);
-    product_where_seen<Operand::transposed>(n, packets, keys, ds, width, at.k, at.ldk, tile.dq, padded, Start::add,
-                                            as_is, scratch.finite, sees_key);
-  } else {
-    tile_product<Operand::plain>(keys, packets_v, n, p, width, tile.d_o, padded_v, at.dv, padded_v, Start::add);
-    tile_product<Operand::plain>(keys, packets, n, ds, width, tile.q, padded, at.dk, padded, Start::add);
-    tile_product<Operand::transposed>(n, packets, keys, ds, width, at.k, at.ldk, tile.dq, padded, Start::add);
+    product_where_seen<Operand::plain>(keys, packets, n, ds, width, q, padded, at.dk, padded, Start::add, as_is,
+                                       scratch.finite, key_seen);
+    product_where_seen<Operand::transposed>(n, packets, keys, ds, width, at.k, at.ldk, dq, padded, Start::add, as_is,
+                                            scratch.finite, sees_key);
   }
 }
 
@@ -225,36 +239,40 @@ void backward_superblock(const Pattern& pattern, const Term& term, Logits<S> log
   const Arena::Frame frame(arena);
   const Index d = in.q.cols(), d_v = in.v.cols();
   const Index padded = packet_padded<S>(d), padded_v = packet_padded<S>(d_v);
-  const BackwardScratch<S> scratch(rows.size(), in.k.rows(), d, d_v, in.k.outerStride() != d, in.v.outerStride() != d_v,
+  const BackwardScratch<S> scratch(rows.size(), query_block_of(pattern), in.k.rows(), d, d_v, in.k.outerStride() != d,
+                                   in.v.outerStride() != d_v,
                                    [&]<class T>(T*, Index count) { return arena.take<T>(count); });
-  const Index n_tiles = BackwardScratch<S>::n_tiles(rows.size());
-  const Ranges all = open_tiles(pattern, logits.scale, in, out, dout, rows, scratch);
-  for (const Range range : all)
+  const OpenTiles tiles = open_tiles(pattern, logits.scale, in, out, dout, rows, scratch);
+  for (const Range range : tiles.keys)
     for (Index from = range.begin; from < range.end; from += block_keys) {
       const Range block = {from, std::min(range.end, from + block_keys)};
       const S *k = in.k.data() + from * in.k.outerStride(), *v = in.v.data() + from * in.v.outerStride();
-      if (scratch.k) gather_rows(k, in.k.outerStride(), block.size(), d, scratch.k, padded);
-      if (scratch.v) gather_rows(v, in.v.outerStride(), block.size(), d_v, scratch.v, d_v);
+      if (scratch.k) pack(block.size(), d, k, in.k.outerStride(), scratch.k, padded);
+      if (scratch.v) pack(block.size(), d_v, v, in.v.outerStride(), scratch.v, d_v);
       if (scratch.k) k = scratch.k;
       if (scratch.v) v = scratch.v;
       const Index ldk = scratch.k ? padded : in.k.outerStride(), ldv = scratch.v ? d_v : in.v.outerStride();
       std::fill_n(scratch.dk, block.size() * padded, S(0));
       std::fill_n(scratch.dv, block.size() * padded_v, S(0));
-      for (Index t = 0; t < n_tiles; ++t)
-        for (const Range named : scratch.tiles[t].ranges) {
-          const Range part = intersect(named, block);
-          for (Index j = part.begin; j < part.end; j += tile_keys) {
-            const Index c = j - from;
-            const KeyRows<S> keys = {.keys = {j, std::min(part.end, j + tile_keys)},
-                                     .k = k + c * ldk,
-                                     .v = v + c * ldv,
-                                     .ldk = ldk,
-                                     .ldv = ldv,
-                                     .dk = scratch.dk + c * padded,
-                                     .dv = scratch.dv + c * padded_v};
-            backward_tile(pattern, term, logits, scratch.tiles[t], keys, d, d_v, scratch);
-          }
-        }
+      const bool finite = all_finite(k, ldk, block.size(), padded / lanes<S>);
+      for (Index t = 0; t < tiles.count; ++t) {
+        BackwardTile<S>& tile = scratch.tiles[t];
+        for (const Range named : tile.ranges)
+          for_each_step(
+              pattern, in.k.rows(), tile.positions, tile.at.rows, tile.at.stride, named, intersect(named, block),
+              tile.spans, [&](Index) { return block.end; },
+              [&](const Step<S>& step) {
+                const Index c = step.keys.begin - from;
+                const KeyRows<S> keys = {.k = k + c * ldk,
+                                         .v = v + c * ldv,
+                                         .ldk = ldk,
+                                         .ldv = ldv,
+                                         .dk = scratch.dk + c * padded,
+                                         .dv = scratch.dv + c * padded_v,
+                                         .finite = finite};
+                backward_step(pattern, term, logits, tile, step, keys, d, d_v, scratch);
+              });
+      }
       add_rows(scratch.dk, padded, logits.scale, block.size(), d, din.k.data() + from * din.k.outerStride(),
                din.k.outerStride());
       add_rows(scratch.dv, padded_v, S(1), block.size(), d_v, din.v.data() + from * din.v.outerStride(),
@@ -277,11 +295,12 @@ void softmax_backward(const Pattern& pattern, const Term& term, Logits<S> logits
   }
 }
 
-/// Bytes of scratch that softmax_backward takes. `strided`: rows of k and v do not lie side by side.
+/// Bytes of scratch that softmax_backward takes. `strided`: rows of k and v do not lie side by side. `query_block`:
+/// the pattern's (query_block_of).
 template <class S>
-std::size_t softmax_backward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided) {
+std::size_t softmax_backward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided, Index query_block = 0) {
   std::size_t bytes = 0;
-  detail::BackwardScratch<S>(std::min(n_q, detail::superblock_rows), n_k, d, d_v, strided, strided,
+  detail::BackwardScratch<S>(std::min(n_q, detail::superblock_rows), query_block, n_k, d, d_v, strided, strided,
                              [&]<class T>(T* none, Index count) {
                                bytes += Arena::size_of<T>(count);
                                return none;

@@ -7,6 +7,7 @@
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
 #include <heed/kernels/softmax_rows.hpp>
+#include <heed/kernels/tile_steps.hpp>
 
 #include <algorithm>
 #include <limits>
@@ -33,8 +34,8 @@ struct ForwardTile {
   Tile at;            // where it stands; `at.stride` lanes
   S *qt, *o, *m, *l;  // scale * q, transposed [d][stride]; sums [rows][padded d_v]; running maximum and sum [stride]
   Index* positions;   // [stride]; padding repeats the last
-  bool started;       // o holds something
   Ranges ranges;      // the keys it may see
+  Spans<S> spans;     // of the range it is in
 };
 
 /// One step of the online softmax on s [keys][N packets]: takes the maxima m and sums l on, turns the scores into
@@ -91,15 +92,16 @@ struct ForwardScratch {
   S *qt, *o, *m, *l, *alpha, *s, *finite;
   S *k, *v;  // a block of keys, gathered; null where the caller's rows serve
 
-  static Index n_tiles(Index rows) { return (rows + tile_queries<S> - 1) / tile_queries<S>; }
   static bool gathers_k(Index rows, bool strided) { return strided && rows > tile_queries<S>; }
   static bool gathers_v(Index rows, Index d_v, bool strided) { return gathers_k(rows, strided) || d_v % lanes<S> != 0; }
 
   /// Calls take(type, count) -> pointer for every buffer: the only list of them.
   template <class Take>
-  ForwardScratch(Index rows, Index n_k, Index d, Index d_v, bool k_strided, bool v_strided, const Take& take) {
-    const Index width = packet_padded<S>(rows), padded = packet_padded<S>(d_v), keys = std::min(n_k, block_keys);
-    tiles = take(static_cast<ForwardTile<S>*>(nullptr), n_tiles(rows));
+  ForwardScratch(Index rows, Index block, Index n_k, Index d, Index d_v, bool k_strided, bool v_strided,
+                 const Take& take) {
+    const TileCount<S> most(rows, block);
+    const Index width = most.lanes, padded = packet_padded<S>(d_v), keys = std::min(n_k, block_keys);
+    tiles = take(static_cast<ForwardTile<S>*>(nullptr), most.tiles);
     positions = take(static_cast<Index*>(nullptr), width);
     const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
     qt = numbers(width * d);
@@ -114,33 +116,37 @@ struct ForwardScratch {
   }
 };
 
-/// The tiles of the superblock `rows`, ready for their first key; returns all keys that one of them may see.
+/// The tiles of the superblock `rows`, ready for their first key.
 template <KeyPattern Pattern, class S>
-Ranges open_tiles(const Pattern& pattern, S scale, ConstView<S> q, Index n_k, Index padded, Range rows, Index group,
-                  const ForwardScratch<S>& scratch) {
+OpenTiles open_tiles(const Pattern& pattern, S scale, ConstView<S> q, Index n_k, Index padded, Range rows, Index group,
+                     const ForwardScratch<S>& scratch) {
   const Index d = q.cols(), shift = n_k - q.rows() / group;
-  Ranges all;
-  for (Index row = rows.begin, t = 0; row < rows.end; row += tile_queries<S>, ++t) {
-    const Index first = row - rows.begin, n = std::min(tile_queries<S>, rows.end - row);
-    const Index width = packet_padded<S>(n);
-    ForwardTile<S>& tile = *std::construct_at(scratch.tiles + t);
-    tile.at = {.row = row, .rows = n, .stride = width, .group = group, .shift = shift};
-    tile.qt = scratch.qt + first * d;
-    tile.o = scratch.o + first * padded;
-    tile.m = scratch.m + first;
-    tile.l = scratch.l + first;
-    tile.positions = scratch.positions + first;
-    tile.started = false;
+  OpenTiles all;
+  for (Index row = rows.begin, lane = 0; row < rows.end;) {
+    ForwardTile<S>& tile = *std::construct_at(scratch.tiles + all.count++);
+    tile.at = {.row = row, .group = group, .shift = shift};
+    const Index n = rows_of_tile<S>(tile.at, query_block_of(pattern), rows.end - row), width = packet_padded<S>(n);
+    tile.at.rows = n;
+    tile.at.stride = width;
+    tile.qt = scratch.qt + lane * d;
+    tile.o = scratch.o + (row - rows.begin) * padded;
+    tile.m = scratch.m + lane;
+    tile.l = scratch.l + lane;
+    tile.positions = scratch.positions + lane;
+    tile.spans.of = {0, 0};
     std::fill_n(tile.m, width, -std::numeric_limits<S>::infinity());
     std::fill_n(tile.l, width, S(0));
+    std::fill_n(tile.o, n * padded, S(0));
     for (Index r = 0; r < width; ++r) tile.positions[r] = tile.at.position(std::min(r, n - 1));
     transpose_rows(q.data() + row * q.outerStride(), q.outerStride(), n, d, scale, tile.qt, width);
     Ranges named;
     pattern.keys({tile.positions[0], tile.positions[n - 1] + 1}, n_k, named);
     for (const Range r : named) {
       tile.ranges.add(intersect(r, {0, n_k}));
-      all.add(intersect(r, {0, n_k}));
+      all.keys.add(intersect(r, {0, n_k}));
     }
+    row += n;
+    lane += width;
   }
   return all;
 }
@@ -154,43 +160,41 @@ struct Keys {
   const S* at(Index j) const { return panels ? data + j / stride * stride * d + j % stride : data + j * stride; }
 };
 
-/// The keys [keys.begin, keys.end) as one tile needs them: with `ldk` from one to the next, or along one if
-/// `k_transposed`.
+/// The keys of a step: with `ldk` from one to the next, or along one if `k_transposed`.
 template <class S>
 struct KeyBlock {
-  Range keys;
   const S *k, *v;
   Index ldk, ldv;
-  bool k_transposed;
+  bool k_transposed, finite;  // no NaN and no infinity in v
 };
 
-/// Takes one tile of queries past at most `tile_keys` keys.
+/// One step of a tile of queries.
 template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
-void forward_tile(const Pattern& pattern, const Term& term, Logits<S> logits, ForwardTile<S>& tile,
-                  const KeyBlock<S>& at, Index d, Index padded, const ForwardScratch<S>& scratch) {
-  const Index n = tile.at.rows, width = tile.at.stride, keys = at.keys.size(), packets = padded / lanes<S>;
-  S* const s = scratch.s;
+void forward_step(const Pattern& pattern, const Term& term, Logits<S> logits, const ForwardTile<S>& tile,
+                  const Step<S>& step, const KeyBlock<S>& at, Index d, Index padded, const ForwardScratch<S>& scratch) {
+  const Index first = step.lanes.begin, width = step.lanes.size(), keys = step.keys.size();
+  const Index packets = padded / lanes<S>;
+  const Tile here = tile.at.part(step.lanes, step.keys);
+  S *const s = scratch.s, *const qt = tile.qt + first, *const o = tile.o + first * padded;
   if (at.k_transposed)
-    tile_product<Operand::transposed>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt, width, s, width, Start::zero);
+    tile_product<Operand::transposed>(keys, width / lanes<S>, d, at.k, at.ldk, qt, tile.at.stride, s, width,
+                                      Start::zero);
   else
-    tile_product<Operand::plain>(keys, width / lanes<S>, d, at.k, at.ldk, tile.qt, width, s, width, Start::zero);
+    tile_product<Operand::plain>(keys, width / lanes<S>, d, at.k, at.ldk, qt, tile.at.stride, s, width, Start::zero);
   if (logits.soft_cap > S(0)) soft_cap_tile(s, keys * width, logits.soft_cap);
-  tile.at.key = at.keys.begin;
-  tile.at.keys = keys;
-  if (term.active()) term.fill(tile.at, s);
-  const bool all = pattern.all({tile.positions[0], tile.positions[n - 1] + 1}, at.keys);
-  if (!all) mask_tile(pattern, tile.positions, at.keys, width, -std::numeric_limits<S>::infinity(), s);
-  const bool moved = softmax_step(s, keys, width, tile.m, tile.l, scratch.alpha);
-  const Start start = tile.started ? Start::add : Start::zero;
-  const S* const alpha = tile.started && moved ? scratch.alpha : nullptr;
-  tile.started = true;
-  if (all && !term.hides())
-    tile_product<Operand::transposed>(n, packets, keys, s, width, at.v, at.ldv, tile.o, padded, start, alpha);
+  if (term.active()) term.fill(here, s);
+  const bool all = step.all(pattern, tile.positions);
+  if (!all) step.mask(pattern, tile.positions, -std::numeric_limits<S>::infinity(), s);
+  const bool moved = softmax_step(s, keys, width, tile.m + first, tile.l + first, scratch.alpha);
+  const S* const alpha = moved ? scratch.alpha : nullptr;
+  if ((all && !term.hides()) || at.finite)
+    tile_product<Operand::transposed>(here.rows, packets, keys, s, width, at.v, at.ldv, o, padded, Start::add, alpha);
   else
-    product_where_seen<Operand::transposed>(n, packets, keys, s, width, at.v, at.ldv, tile.o, padded, start, alpha,
-                                            scratch.finite, [&](Index r, Index c) {
-                                              const Index j = at.keys.begin + c;
-                                              return pattern.sees(tile.positions[r], j) && term.sees(tile.at, r, j);
+    product_where_seen<Operand::transposed>(here.rows, packets, keys, s, width, at.v, at.ldv, o, padded, Start::add,
+                                            alpha, scratch.finite, [&](Index r, Index c) {
+                                              const Index j = step.keys.begin + c;
+                                              return pattern.sees(tile.positions[first + r], j) &&
+                                                     term.sees(here, r, j);
                                             });
 }
 
@@ -201,36 +205,39 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
                         Arena& arena) {
   const Arena::Frame frame(arena);
   const Index n_k = all_keys.n, d = q.cols(), d_v = all_values.cols(), padded = packet_padded<S>(d_v);
-  const ForwardScratch<S> scratch(rows.size(), n_k, d, d_v, !all_keys.panels && all_keys.stride != d,
-                                  all_values.outerStride() != d_v,
+  const ForwardScratch<S> scratch(rows.size(), query_block_of(pattern) * group, n_k, d, d_v,
+                                  !all_keys.panels && all_keys.stride != d, all_values.outerStride() != d_v,
                                   [&]<class T>(T*, Index count) { return arena.take<T>(count); });
-  const Index n_tiles = ForwardScratch<S>::n_tiles(rows.size());
-  const Ranges all = open_tiles(pattern, logits.scale, q, n_k, padded, rows, group, scratch);
-  for (const Range range : all)
+  const OpenTiles tiles = open_tiles(pattern, logits.scale, q, n_k, padded, rows, group, scratch);
+  for (const Range range : tiles.keys)
     for (Index from = range.begin; from < range.end; from += block_keys) {
       const Range block = {from, std::min(range.end, from + block_keys)};
       const S* v = all_values.data() + from * all_values.outerStride();
-      if (scratch.k) gather_rows(all_keys.at(from), all_keys.stride, block.size(), d, scratch.k, d);
-      if (scratch.v) gather_rows(v, all_values.outerStride(), block.size(), d_v, scratch.v, padded);
+      if (scratch.k) pack(block.size(), d, all_keys.at(from), all_keys.stride, scratch.k, d);
+      if (scratch.v) pack(block.size(), d_v, v, all_values.outerStride(), scratch.v, padded);
       if (scratch.v) v = scratch.v;
       const Index ldv = scratch.v ? padded : all_values.outerStride();
-      for (Index t = 0; t < n_tiles; ++t)
-        for (const Range named : scratch.tiles[t].ranges) {
-          const Range part = intersect(named, block);
-          for (Index j = part.begin, end; j < part.end; j = end) {
-            end = std::min(part.end, j + tile_keys);
-            if (all_keys.panels) end = std::min(end, (j / all_keys.stride + 1) * all_keys.stride);
-            const KeyBlock<S> at = {.keys = {j, end},
-                                    .k = scratch.k ? scratch.k + (j - from) * d : all_keys.at(j),
-                                    .v = v + (j - from) * ldv,
-                                    .ldk = scratch.k ? d : all_keys.stride,
-                                    .ldv = ldv,
-                                    .k_transposed = all_keys.panels};
-            forward_tile(pattern, term, logits, scratch.tiles[t], at, d, padded, scratch);
-          }
-        }
+      const bool finite = all_finite(v, ldv, block.size(), padded / lanes<S>);
+      const auto cut = [&](Index j) {
+        return all_keys.panels ? (j / all_keys.stride + 1) * all_keys.stride : block.end;
+      };
+      for (Index t = 0; t < tiles.count; ++t) {
+        ForwardTile<S>& tile = scratch.tiles[t];
+        for (const Range named : tile.ranges)
+          for_each_step(pattern, n_k, tile.positions, tile.at.rows, tile.at.stride, named, intersect(named, block),
+                        tile.spans, cut, [&](const Step<S>& step) {
+                          const Index j = step.keys.begin;
+                          const KeyBlock<S> at = {.k = scratch.k ? scratch.k + (j - from) * d : all_keys.at(j),
+                                                  .v = v + (j - from) * ldv,
+                                                  .ldk = scratch.k ? d : all_keys.stride,
+                                                  .ldv = ldv,
+                                                  .k_transposed = all_keys.panels,
+                                                  .finite = finite};
+                          forward_step(pattern, term, logits, tile, step, at, d, padded, scratch);
+                        });
+      }
     }
-  for (Index t = 0; t < n_tiles; ++t) {
+  for (Index t = 0; t < tiles.count; ++t) {
     const ForwardTile<S>& tile = scratch.tiles[t];
     for (Index r = 0; r < tile.at.rows; ++r)
       finish_row(tile.o + r * padded, RowState<S>{tile.m[r], tile.l[r]}, tile.at.row + r, out);
@@ -256,9 +263,9 @@ void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits,
 }
 
 /// Bytes of scratch that softmax_forward takes for up to n_q rows and n_k keys. `strided`: rows of k and v do not lie
-/// side by side.
+/// side by side. `query_block`: the pattern's (query_block_of).
 template <class S>
-std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided) {
+std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided, Index query_block = 0) {
   std::size_t tiles = 0, row = 0;
   const auto add_to = [](std::size_t& bytes) {
     return [&bytes]<class T>(T* none, Index count) {
@@ -266,7 +273,8 @@ std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bo
       return none;
     };
   };
-  detail::ForwardScratch<S>(std::min(n_q, detail::superblock_rows), n_k, d, d_v, strided, strided, add_to(tiles));
+  detail::ForwardScratch<S>(std::min(n_q, detail::superblock_rows), query_block, n_k, d, d_v, strided, strided,
+                            add_to(tiles));
   if (detail::takes_rows<S>(std::min<Index>(n_q, 1), d, d_v)) detail::RowScratch<S>(d_v, add_to(row));
   return std::max(tiles, row);  // a call of fewer rows may take them one by one
 }

@@ -114,9 +114,9 @@ S row_softmax(S* s, Index count, RowState<S>& state) {
 template <class S>
 void finish_row(const S* sums, const RowState<S>& state, Index row, Out<S>& out) {
   S* const to = out.o.data() + row * out.o.outerStride();
-  const S inverse = S(1) / state.l;
-  for (Index e = 0; e < out.o.cols(); ++e) to[e] = state.l == S(0) ? S(0) : sums[e] * inverse;
-  out.lse[row] = state.m + std::log(std::ldexp(state.l, weight_room));
+  const S inverse = state.l == S(0) ? S(0) : S(1) / state.l;
+  for (Index e = 0; e < out.o.cols(); ++e) to[e] = sums[e] * inverse;
+  out.lse[row] = state.m + std::log(state.l * S(Index{1} << weight_room));
 }
 
 /// Calls take(type, count) for every buffer of the row path.

@@ -127,8 +127,9 @@ void softmax_stream(const Pattern& pattern, const Term& term, Logits<S> logits, 
 }
 
 /// Bytes of scratch that softmax_stream takes for up to n rows of q and n_k keys; v lies row by row.
+/// `query_block`: the pattern's (query_block_of).
 template <class S>
-std::size_t softmax_stream_scratch(Index n, Index n_k, Index d, Index d_v, Index group) {
+std::size_t softmax_stream_scratch(Index n, Index n_k, Index d, Index d_v, Index group, Index query_block = 0) {
   std::size_t tiles = 0, few = 0;
   const auto add_to = [](std::size_t& bytes) {
     return [&bytes]<class T>(T* none, Index count) {
@@ -136,7 +137,8 @@ std::size_t softmax_stream_scratch(Index n, Index n_k, Index d, Index d_v, Index
       return none;
     };
   };
-  detail::ForwardScratch<S>(std::min(n, detail::superblock_rows), n_k, d, d_v, false, false, add_to(tiles));
+  detail::ForwardScratch<S>(std::min(n, detail::superblock_rows), query_block * group, n_k, d, d_v, false, false,
+                            add_to(tiles));
   const Index together = std::min(n, group);
   if (detail::few_queries<S>(together, group, d_v)) detail::FewScratch<S>(together, d, d_v, add_to(few));
   return std::max(tiles, few);  // a chunk of fewer rows may take them position by position

@@ -7,6 +7,11 @@
 
 namespace heed {
 
+namespace detail {
+/// Of two natural blocks of queries; 0 is none.
+constexpr Index finer_block(Index a, Index b) { return a == 0 || (b != 0 && b < a) ? b : a; }
+}  // namespace detail
+
 template <KeyPattern A, KeyPattern B>
 struct Union {
   A a;
@@ -17,6 +22,7 @@ struct Union {
   }
   bool sees(Index p, Index j) const { return a.sees(p, j) || b.sees(p, j); }
   bool all(Range positions, Range keys) const { return a.all(positions, keys) || b.all(positions, keys); }
+  Index query_block() const { return detail::finer_block(query_block_of(a), query_block_of(b)); }
 };
 
 template <KeyPattern A, KeyPattern B>
@@ -32,6 +38,7 @@ struct Intersection {
   }
   bool sees(Index p, Index j) const { return a.sees(p, j) && b.sees(p, j); }
   bool all(Range positions, Range keys) const { return a.all(positions, keys) && b.all(positions, keys); }
+  Index query_block() const { return detail::finer_block(query_block_of(a), query_block_of(b)); }
 };
 
 template <KeyPattern A, KeyPattern B>

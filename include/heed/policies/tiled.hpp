@@ -76,10 +76,11 @@ class Tiled {
     Cost c;
     c.forward = pairs * (d + d_v);
     c.backward = pairs * (3 * d + 2 * d_v);
-    c.forward_scratch =
-        std::max(softmax_forward_scratch<S>(call.queries, call.keys, shape_.key_dim, shape_.value_dim, true),
-                 stream_scratch(call));
-    c.backward_scratch = softmax_backward_scratch<S>(call.queries, call.keys, shape_.key_dim, shape_.value_dim, true);
+    c.forward_scratch = std::max(softmax_forward_scratch<S>(call.queries, call.keys, shape_.key_dim, shape_.value_dim,
+                                                            true, query_block_of(pattern_)),
+                                 stream_scratch(call));
+    c.backward_scratch = softmax_backward_scratch<S>(call.queries, call.keys, shape_.key_dim, shape_.value_dim, true,
+                                                     query_block_of(pattern_));
     return c;
   }
 
@@ -134,8 +135,8 @@ class Tiled {
   std::size_t stream_scratch(CallShape call) const {
     const Index rows = call.queries * call.group;
     const std::size_t copies = Arena::size_of<S>(rows * shape_.key_dim) + Arena::size_of<S>(rows * shape_.value_dim);
-    return (call.group > 1 ? copies : 0) +
-           softmax_stream_scratch<S>(rows, call.keys, shape_.key_dim, shape_.value_dim, call.group);
+    return (call.group > 1 ? copies : 0) + softmax_stream_scratch<S>(rows, call.keys, shape_.key_dim, shape_.value_dim,
+                                                                     call.group, query_block_of(pattern_));
   }
   BiasTerm<S> term(const Head<Tiled>& h) const { return {h.context, options_.alibi, h.sequence, h.head, shape_.heads}; }
 
