@@ -3,6 +3,7 @@
 #pragma once
 #include <heed/core/type_list.hpp>
 #include <heed/policies/dense.hpp>
+#include <heed/policies/longformer.hpp>
 #include <heed/policies/sliding_window.hpp>
 #include <heed/policies/tiled.hpp>
 
@@ -10,6 +11,6 @@ namespace heed {
 
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
-using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>>;
+using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>>;
 
 }  // namespace heed

@@ -21,8 +21,8 @@ struct Cases<heed::SlidingWindow<S>> : WindowCases<heed::SlidingWindow<S>> {
   static bool sees(const Case<P>& c, Index i, Index j) {
     return Base::in_window(c.options, Base::step(c.options, c.head), i + c.call.keys - c.call.queries, j);
   }
-  static Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> seen(const Case<P>& c, const Instance<P>&) {
-    Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> all(c.call.queries, c.call.keys);
+  static Grid seen(const Case<P>& c, const Instance<P>&) {
+    Grid all(c.call.queries, c.call.keys);
     for (Index i = 0; i < c.call.queries; ++i)
       for (Index j = 0; j < c.call.keys; ++j) all(i, j) = sees(c, i, j);
     return all;

@@ -1,0 +1,99 @@
+// SPDX-FileCopyrightText: 2026 The heed authors
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <heed/core/residues.hpp>
+#include <heed/patterns/head_windows.hpp>
+#include <heed/patterns/window.hpp>
+
+#include <algorithm>
+#include <span>
+#include <vector>
+
+/// The three patterns between which a window with global positions is cut, so that each is dense where it is computed:
+/// windows of rows that are not global; global keys, gathered, outside the windows; global rows, gathered.
+
+namespace heed {
+
+/// Positions in ascending order, each once; a view.
+class Positions {
+ public:
+  Positions() = default;
+  explicit Positions(std::span<const Index> all) : all_(all) {}
+
+  Index size() const { return static_cast<Index>(all_.size()); }
+  bool empty() const { return all_.empty(); }
+  Index operator[](Index i) const { return all_[static_cast<std::size_t>(i)]; }
+  auto begin() const { return all_.begin(); }
+  auto end() const { return all_.end(); }
+
+  /// How many lie before p.
+  Index before(Index p) const { return std::lower_bound(all_.begin(), all_.end(), p) - all_.begin(); }
+  bool holds(Index p) const {
+    return !all_.empty() && p >= all_.front() && p <= all_.back() && std::binary_search(all_.begin(), all_.end(), p);
+  }
+  bool any_in(Range range) const { return before(range.begin) < before(range.end); }
+  /// Those in a range of positions.
+  Positions in(Range range) const { return part(before(range.begin), before(range.end) - before(range.begin)); }
+  /// At most `count` from the i-th on.
+  Positions part(Index i, Index count) const {
+    return Positions{all_.subspan(static_cast<std::size_t>(i), static_cast<std::size_t>(std::min(count, size() - i)))};
+  }
+
+ private:
+  std::span<const Index> all_;
+};
+
+/// A window among the positions of one residue, of the rows that are not global; the others see nothing.
+struct LocalRows {
+  Window window;
+  Positions globals;
+  Residue at;
+  void keys(Range positions, Index n_k, Ranges& ranges) const { window.keys(positions, n_k, ranges); }
+  bool sees(Index p, Index j) const { return window.sees(p, j) && !globals.holds(whole(p)); }
+  bool all(Range positions, Range keys) const {
+    return window.all(positions, keys) && !globals.any_in({whole(positions.begin), whole(positions.end - 1) + 1});
+  }
+
+ private:
+  Index whole(Index p) const { return at.key + p * at.step; }
+};
+static_assert(KeyPattern<LocalRows>);
+
+/// Some global keys, one after another, as rows that are not global see them outside their windows. The query at p
+/// stands at p + shift among all keys.
+struct ListedKeys {
+  Positions globals, listed;
+  Index shift;
+  const HeadWindows* windows;
+  Index head;
+  void keys(Range positions, Index n, Ranges& ranges) const {
+    ranges.add({0, windows->causal() ? listed.before(positions.end + shift) : n});
+  }
+  bool sees(Index p, Index c) const {
+    const Index row = p + shift, key = listed[c];
+    return (!windows->causal() || key <= row) && !windows->sees(head, row, key) && !globals.holds(row);
+  }
+  bool all(Range positions, Range keys) const {
+    const Range rows = {positions.begin + shift, positions.end + shift};
+    const Index before = rows.begin - listed[keys.end - 1], after = listed[keys.begin] - (rows.end - 1);
+    return (windows->beyond(head, before) || (windows->beyond(head, after) && !windows->causal())) &&
+           !globals.any_in(rows);
+  }
+};
+static_assert(KeyPattern<ListedKeys>);
+
+/// Some global rows, one after another: the query at p stands at `listed[p - shift]` among all keys, and sees them all,
+/// or when causal those up to itself.
+struct ListedRows {
+  Positions listed;
+  Index shift;
+  bool causal;
+  void keys(Range positions, Index n_k, Ranges& ranges) const {
+    ranges.add({0, causal ? listed[positions.end - 1 - shift] + 1 : n_k});
+  }
+  bool sees(Index p, Index j) const { return !causal || j <= listed[p - shift]; }
+  bool all(Range positions, Range keys) const { return !causal || keys.end <= listed[positions.begin - shift] + 1; }
+};
+static_assert(KeyPattern<ListedRows>);
+
+}  // namespace heed
