@@ -25,21 +25,13 @@ class HeadWindows {
       require<OptionError>(step >= 1, "options.dilation: steps of at least 1 expected, came ", step);
   }
 
-  bool causal() const { return causal_; }
   const std::vector<Index>& steps() const { return steps_; }
   Index step(Index head) const { return steps_[steps_.size() == 1 ? 0 : static_cast<std::size_t>(head)]; }
   Index longest_step() const { return *std::max_element(steps_.begin(), steps_.end()); }
-  /// The window among the positions of one residue, no wider than a call of n_q queries and n_k keys has use for.
-  Window window(Index n_q, Index n_k) const {
-    const Index width = std::min(width_, n_q + n_k);
-    return {width, causal_ ? 0 : width};
-  }
-  bool sees(Index head, Index p, Index j) const {
-    const Index s = step(head), distance = j > p ? j - p : p - j;
-    return distance % s == 0 && distance / s <= width_ && (!causal_ || j <= p);
-  }
-  /// Whether keys at least `gap` away lie outside the head's windows.
-  bool beyond(Index head, Index gap) const { return gap > 0 && (gap - 1) / step(head) >= width_; }
+  /// The width, no larger than a call of n_q queries and n_k keys has use for.
+  Index width(Index n_q, Index n_k) const { return std::min(width_, n_q + n_k); }
+  /// The window among the positions of one residue.
+  Window window(Index n_q, Index n_k) const { return {width(n_q, n_k), causal_ ? 0 : width(n_q, n_k)}; }
   /// How far back the furthest head sees, if not further than `most`.
   Index reach(Index most) const { return width_ <= most / longest_step() ? width_ * longest_step() : most; }
   /// Pairs of the head that sees most: the one with the smallest step.

@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <heed/core/residues.hpp>
-#include <heed/patterns/head_windows.hpp>
 #include <heed/patterns/window.hpp>
 
 #include <algorithm>
@@ -48,7 +47,9 @@ struct LocalRows {
   Window window;
   Positions globals;
   Residue at;
-  void keys(Range positions, Index n_k, Ranges& ranges) const { window.keys(positions, n_k, ranges); }
+  void keys(Range positions, Index n_k, Ranges& ranges) const {
+    if (positions.size() > 1 || !globals.holds(whole(positions.begin))) window.keys(positions, n_k, ranges);
+  }
   bool sees(Index p, Index j) const { return window.sees(p, j) && !globals.holds(whole(p)); }
   bool all(Range positions, Range keys) const {
     return window.all(positions, keys) && !globals.any_in({whole(positions.begin), whole(positions.end - 1) + 1});
@@ -59,26 +60,33 @@ struct LocalRows {
 };
 static_assert(KeyPattern<LocalRows>);
 
-/// Some global keys, one after another, as rows that are not global see them outside their windows. The query at p
-/// stands at p + shift among all keys.
+/// Some global keys, one after another, as rows that are not global see them outside their windows of `width` steps. The
+/// query at p stands at p + shift among all keys.
 struct ListedKeys {
   Positions globals, listed;
-  Index shift;
-  const HeadWindows* windows;
-  Index head;
+  Index shift, width, step;
+  bool causal;
   void keys(Range positions, Index n, Ranges& ranges) const {
-    ranges.add({0, windows->causal() ? listed.before(positions.end + shift) : n});
+    const Range rows = {positions.begin + shift, positions.end + shift};
+    if (rows.size() == 1 && globals.holds(rows.begin)) return;
+    const Index end = causal ? listed.before(rows.end) : n;
+    if (step > 1) return ranges.add({0, end});  // between the keys of a window, too
+    ranges.add({0, listed.before(rows.end - 1 - width)});
+    ranges.add({listed.before(rows.begin + width + 1), end});
   }
   bool sees(Index p, Index c) const {
-    const Index row = p + shift, key = listed[c];
-    return (!windows->causal() || key <= row) && !windows->sees(head, row, key) && !globals.holds(row);
+    const Index row = p + shift, key = listed[c], distance = key > row ? key - row : row - key;
+    const bool in_window = distance % step == 0 && distance / step <= width;
+    return !in_window && (!causal || key <= row) && !globals.holds(row);
   }
   bool all(Range positions, Range keys) const {
     const Range rows = {positions.begin + shift, positions.end + shift};
     const Index before = rows.begin - listed[keys.end - 1], after = listed[keys.begin] - (rows.end - 1);
-    return (windows->beyond(head, before) || (windows->beyond(head, after) && !windows->causal())) &&
-           !globals.any_in(rows);
+    return (beyond(before) || (beyond(after) && !causal)) && !globals.any_in(rows);
   }
+
+ private:
+  bool beyond(Index gap) const { return gap > 0 && (gap - 1) / step >= width; }
 };
 static_assert(KeyPattern<ListedKeys>);
 

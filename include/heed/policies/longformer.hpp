@@ -224,9 +224,15 @@ class Longformer {
                       scratch);
   }
 
-  /// Global keys of one block as queries from `first_position` on see them: outside their windows.
-  ListedKeys listed_keys(Index head, Globals globals, Globals keys, Index first_position, Index queries) const {
-    return {globals, keys, first_position + queries - keys.size(), &windows_, head};
+  /// Some of the global keys, as `queries` rows from `first_position` on see them outside windows of this width.
+  ListedKeys listed_keys(Index head, Globals globals, Globals keys, Index first_position, Index queries,
+                         Index width) const {
+    return {.globals = globals,
+            .listed = keys,
+            .shift = first_position + queries - keys.size(),
+            .width = width,
+            .step = windows_.step(head),
+            .causal = causal_};
   }
   /// Merges into the rows what they see of the global keys outside their windows. Of n_k keys, k and v hold all, or only
   /// the global ones.
@@ -246,8 +252,8 @@ class Longformer {
           v.row(i) = in.v.row(only_globals ? c + i : keys[i]);
         }
         const Out<S> part{scratch.matrix<S>(n, d_v), scratch.vector<S>(n)};
-        softmax_forward(listed_keys(head, globals, keys, row + shift, n), NoTerm{}, logits_,
-                        Qkv<ConstView<S>>{block(in.q, row, 0, n, d), view(k), view(v)}, {0, n}, part, scratch);
+        softmax_forward(listed_keys(head, globals, keys, row + shift, n, windows_.width(in.q.rows(), n_k)), NoTerm{},
+                        logits_, Qkv<ConstView<S>>{block(in.q, row, 0, n, d), view(k), view(v)}, {0, n}, part, scratch);
         merge<S>({block(out.o, row, 0, n, d_v), {out.lse.data() + row, n}}, {view(part.o), {part.lse.data(), n}});
       }
     }
@@ -264,8 +270,9 @@ class Longformer {
       gather(in.v, keys, 0, v);
       dk.setZero();
       dv.setZero();
-      softmax_backward(listed_keys(head, globals, keys, in.k.rows() - n, n), NoTerm{}, logits_,
-                       Qkv<ConstView<S>>{in.q, view(k), view(v)}, out, dout, Qkv<View<S>>{din.q, dk, dv}, scratch);
+      softmax_backward(listed_keys(head, globals, keys, in.k.rows() - n, n, windows_.width(n, in.k.rows())), NoTerm{},
+                       logits_, Qkv<ConstView<S>>{in.q, view(k), view(v)}, out, dout, Qkv<View<S>>{din.q, dk, dv},
+                       scratch);
       add_scattered(view(dk), keys, 0, din.k);
       add_scattered(view(dv), keys, 0, din.v);
     }
