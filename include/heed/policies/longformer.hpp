@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <heed/concepts.hpp>
+#include <heed/kernels/gathered_softmax.hpp>
 #include <heed/kernels/logits.hpp>
-#include <heed/kernels/merge.hpp>
 #include <heed/kernels/recent_keys.hpp>
 #include <heed/kernels/residue_softmax.hpp>
 #include <heed/patterns/head_windows.hpp>
@@ -54,7 +54,7 @@ class Longformer {
   using Params = NoParams;
   using Shared = NoParams;
   /// The global tokens of each sequence: positions among its keys, ascending, each once. No list at all: none anywhere.
-  /// A stream is given those that have come so far, from the step on that brings them.
+  /// A stream is given those that have come so far; a token is global in it if the step that brings it says so.
   struct Context {
     std::vector<std::vector<Index>> globals{};
   };
@@ -63,7 +63,7 @@ class Longformer {
   struct State {
     RecentKeys<S> recent;        // of the local set
     std::vector<Index> globals;  // positions that have come
-    Matrix<S> k, v;              // theirs, of the local set
+    Matrix<S> k, v;              // theirs, of the local set; grown as they come
     Matrix<S> kg, vg;            // of the global set: all tokens
     Index size = 0;              // tokens
   };
@@ -82,7 +82,6 @@ class Longformer {
   Causality causality() const { return causal_ ? Causality::strict : Causality::none; }
   Cost cost(CallShape call) const {
     const Index n_q = call.queries, n_k = call.keys, d = shape_.key_dim, d_v = shape_.value_dim;
-    const Index keys = std::min(n_k, key_block), rows = std::min(n_q, row_block);
     const double pairs = static_cast<double>(windows_.pairs(n_q, n_k));
     Cost c;
     c.forward = pairs * static_cast<double>(d + d_v);
@@ -91,18 +90,8 @@ class Longformer {
       c.forward_scratch = std::max(c.forward_scratch, residue_forward_scratch<S>(step, n_q, n_k, d, d_v));
       c.backward_scratch = std::max(c.backward_scratch, residue_backward_scratch<S>(step, n_q, n_k, d, d_v));
     }
-    const auto numbers = [](Index n) { return Arena::size_of<S>(n); };
-    const Index block = std::min(n_q, softmax_rows_per_task<S>);
-    c.forward_scratch = std::max({c.forward_scratch,
-                                  numbers(keys * d) + numbers(keys * d_v) + numbers(block * d_v) + numbers(block) +
-                                      softmax_forward_scratch<S>(block, keys, d, d_v, false),
-                                  numbers(rows * d) + numbers(rows * d_v) + numbers(rows) +
-                                      softmax_forward_scratch<S>(rows, n_k, d, d_v, true)});
-    c.backward_scratch = std::max(
-        {c.backward_scratch,
-         2 * numbers(keys * d) + 2 * numbers(keys * d_v) + softmax_backward_scratch<S>(n_q, keys, d, d_v, false),
-         2 * numbers(rows * d) + 2 * numbers(rows * d_v) + 2 * numbers(rows) +
-             softmax_backward_scratch<S>(rows, n_k, d, d_v, true)});
+    c.forward_scratch = std::max(c.forward_scratch, gathered_forward_scratch<S>(n_q, n_k, d, d_v));
+    c.backward_scratch = std::max(c.backward_scratch, gathered_backward_scratch<S>(n_q, n_k, d, d_v));
     return c;
   }
 
@@ -130,10 +119,15 @@ class Longformer {
   Index rows_per_task() const { return softmax_rows_per_task<S> * std::min(windows_.longest_step(), Index{1} << 32); }
   void forward_rows(const Head<Longformer>& h, const LocalGlobal<ConstView<S>>& in, Range rows, Out<S> out,
                     Arena& scratch) const {
-    const Globals globals = globals_of(h);
+    const Positions globals = globals_of(h);
     see_window(h.head, in.local, rows, out, scratch);
     if (globals.empty()) return;
-    see_globals(h.head, globals, in.local, in.local.k.rows(), rows, out, scratch);
+    const Index n_q = in.local.q.rows(), n_k = in.local.k.rows();
+    for_each_block(rows, [&](Range block) {
+      const auto pattern_of = [&](Positions keys) { return global_keys(h.head, globals, keys, block, n_q, n_k); };
+      gathered_keys_forward(pattern_of, logits_, in.local, keys_until(globals, block.end + n_k - n_q), block, out,
+                            scratch);
+    });
     global_rows(globals, in.global, rows, out, scratch);
   }
   void forward(const Head<Longformer>& h, const LocalGlobal<ConstView<S>>& in, Out<S> out, Cache&,
@@ -145,19 +139,19 @@ class Longformer {
   /// the log-sum-exp of all.
   void backward(const Head<Longformer>& h, const LocalGlobal<ConstView<S>>& in, ConstOut<S> out, ConstOut<S> dout,
                 const Cache&, const LocalGlobal<View<S>>& din, const HeadGradient<Longformer>&, Arena& scratch) const {
-    const Window window = windows_.window(in.local.q.rows(), in.local.k.rows());
-    const Index step = windows_.step(h.head);
-    const Globals globals = globals_of(h);
+    const Index n_q = in.local.q.rows(), n_k = in.local.k.rows(), step = windows_.step(h.head);
+    const Window window = windows_.window(n_q, n_k);
+    const Positions globals = globals_of(h);
     if (globals.empty())
       return residue_backward([&](const Residue&) { return window; }, step, logits_, in.local, out, dout, din.local,
                               scratch);
-    residue_backward(
-        [&](const Residue& at) {
-          return LocalRows{window, globals, at};
-        },
-        step, logits_, in.local, out, dout, din.local, scratch);
-    see_globals_backward(h.head, globals, in.local, out, dout, din.local, scratch);
-    global_rows_backward(globals, in.global, out, dout, din.global, scratch);
+    const auto local_rows = [&](const Residue& at) { return LocalRows{window, globals, at}; };
+    residue_backward(local_rows, step, logits_, in.local, out, dout, din.local, scratch);
+    const auto keys_of = [&](Positions keys) { return global_keys(h.head, globals, keys, {0, n_q}, n_q, n_k); };
+    gathered_keys_backward(keys_of, logits_, in.local, globals, out, dout, din.local, scratch);
+    const auto rows_of = [&](Positions rows) { return ListedRows{rows, n_k - rows.size(), causal_}; };
+    gathered_rows_backward(rows_of, logits_, in.global, globals.in({n_k - n_q, n_k}), n_k - n_q, out, dout, din.global,
+                           scratch);
   }
 
   State start(Index capacity, Index longest_chunk) const {
@@ -190,30 +184,31 @@ class Longformer {
     const Range rows = {0, in.local.q.rows()};
     see_window(h.head, {in.local.q, state.recent.k(), state.recent.v()}, rows, out, scratch);
     if (state.globals.empty()) return;
-    const Globals globals{state.globals};
-    const Index g = globals.size();
-    see_globals(h.head, globals,
-                {in.local.q, block(state.k, 0, 0, g, state.k.cols()), block(state.v, 0, 0, g, state.v.cols())},
-                state.size, rows, out, scratch);
+    const Positions globals{state.globals};
+    const ConstView<S> k = block(state.k, 0, 0, globals.size(), state.k.cols());
+    const ConstView<S> v = block(state.v, 0, 0, globals.size(), state.v.cols());
+    for_each_block(rows, [&](Range block) {
+      softmax_merge(global_keys(h.head, globals, globals, block, rows.size(), state.size), logits_,
+                    Qkv<ConstView<S>>{in.local.q, k, v}, block, out, scratch);
+    });
     const ConstView<S> kg = block(state.kg, 0, 0, state.size, state.kg.cols());
     const ConstView<S> vg = block(state.vg, 0, 0, state.size, state.vg.cols());
     global_rows(globals, {in.global.q, kg, vg}, rows, out, scratch);
   }
 
  private:
-  using Globals = Positions;
-  /// Global keys, and global rows, that are gathered at a time.
-  static constexpr Index key_block = 128, row_block = 144;
-
-  static Globals globals_of(const Head<Longformer>& h) {
+  static Positions globals_of(const Head<Longformer>& h) {
     if (h.context.globals.empty()) return {};
-    return Globals{h.context.globals[static_cast<std::size_t>(h.sequence)]};
+    return Positions{h.context.globals[static_cast<std::size_t>(h.sequence)]};
   }
-  static void gather(ConstView<S> from, Globals at, Index first, View<S> to) {
-    for (Index i = 0; i < at.size(); ++i) to.row(i) = from.row(at[i] - first);
+  /// The global tokens that rows before the position `end` may see.
+  Positions keys_until(Positions globals, Index end) const {
+    return causal_ ? globals.part(0, globals.before(end)) : globals;
   }
-  static void add_scattered(ConstView<S> from, Globals at, Index first, View<S> to) {
-    for (Index i = 0; i < at.size(); ++i) to.row(at[i] - first) += from.row(i);
+  template <class F>
+  static void for_each_block(Range rows, F&& f) {
+    for (Index row = rows.begin; row < rows.end; row += softmax_rows_per_task<S>)
+      f(Range{row, std::min(rows.end, row + softmax_rows_per_task<S>)});
   }
 
   /// Assigns to the rows what they see in their windows; those of global tokens are overwritten later.
@@ -223,105 +218,23 @@ class Longformer {
       residue_forward(window, windows_.step(head), logits_, in, {row, std::min(rows.end, row + rows_per_task())}, out,
                       scratch);
   }
-
-  /// Some of the global keys, as `queries` rows from `first_position` on see them outside windows of this width.
-  ListedKeys listed_keys(Index head, Globals globals, Globals keys, Index first_position, Index queries,
-                         Index width) const {
+  /// Some of the global keys, gathered, as the rows `rows` of n_q see them.
+  ListedKeys global_keys(Index head, Positions globals, Positions keys, Range rows, Index n_q, Index n_k) const {
     return {.globals = globals,
             .listed = keys,
-            .shift = first_position + queries - keys.size(),
-            .width = width,
+            .shift = rows.end + n_k - n_q - keys.size(),
+            .width = windows_.width(n_q, n_k),
             .step = windows_.step(head),
             .causal = causal_};
   }
-  /// Merges into the rows what they see of the global keys outside their windows. Of n_k keys, k and v hold all, or only
-  /// the global ones.
-  void see_globals(Index head, Globals globals, const Qkv<ConstView<S>>& in, Index n_k, Range rows, Out<S> out,
-                   Arena& scratch) const {
-    const Index d = in.k.cols(), d_v = in.v.cols(), shift = n_k - in.q.rows();
-    const bool only_globals = in.k.rows() < n_k;
-    for (Index row = rows.begin; row < rows.end; row += softmax_rows_per_task<S>) {
-      const Index n = std::min(rows.end - row, softmax_rows_per_task<S>);
-      for (Index c = 0; c < globals.size(); c += key_block) {
-        const Globals keys = globals.part(c, key_block);
-        if (causal_ && keys[0] > row + n - 1 + shift) break;
-        const Arena::Frame frame(scratch);
-        View<S> k = scratch.matrix<S>(keys.size(), d), v = scratch.matrix<S>(keys.size(), d_v);
-        for (Index i = 0; i < keys.size(); ++i) {
-          k.row(i) = in.k.row(only_globals ? c + i : keys[i]);
-          v.row(i) = in.v.row(only_globals ? c + i : keys[i]);
-        }
-        const Out<S> part{scratch.matrix<S>(n, d_v), scratch.vector<S>(n)};
-        softmax_forward(listed_keys(head, globals, keys, row + shift, n, windows_.width(in.q.rows(), n_k)), NoTerm{},
-                        logits_, Qkv<ConstView<S>>{block(in.q, row, 0, n, d), view(k), view(v)}, {0, n}, part, scratch);
-        merge<S>({block(out.o, row, 0, n, d_v), {out.lse.data() + row, n}}, {view(part.o), {part.lse.data(), n}});
-      }
-    }
-  }
-  void see_globals_backward(Index head, Globals globals, const Qkv<ConstView<S>>& in, ConstOut<S> out, ConstOut<S> dout,
-                            const Qkv<View<S>>& din, Arena& scratch) const {
-    const Index d = in.k.cols(), d_v = in.v.cols(), n = in.q.rows();
-    for (Index c = 0; c < globals.size(); c += key_block) {
-      const Globals keys = globals.part(c, key_block);
-      const Arena::Frame frame(scratch);
-      View<S> k = scratch.matrix<S>(keys.size(), d), v = scratch.matrix<S>(keys.size(), d_v);
-      View<S> dk = scratch.matrix<S>(keys.size(), d), dv = scratch.matrix<S>(keys.size(), d_v);
-      gather(in.k, keys, 0, k);
-      gather(in.v, keys, 0, v);
-      dk.setZero();
-      dv.setZero();
-      softmax_backward(listed_keys(head, globals, keys, in.k.rows() - n, n, windows_.width(n, in.k.rows())), NoTerm{},
-                       logits_, Qkv<ConstView<S>>{in.q, view(k), view(v)}, out, dout, Qkv<View<S>>{din.q, dk, dv},
-                       scratch);
-      add_scattered(view(dk), keys, 0, din.k);
-      add_scattered(view(dv), keys, 0, din.v);
-    }
-  }
-
-  /// Assigns the rows of global tokens, from the global set.
-  void global_rows(Globals globals, const Qkv<ConstView<S>>& in, Range rows, Out<S> out, Arena& scratch) const {
-    const Index d = in.k.cols(), d_v = in.v.cols(), shift = in.k.rows() - in.q.rows();
-    for (Index row = rows.begin; row < rows.end; row += softmax_rows_per_task<S>) {
-      const Index end = std::min(rows.end, row + softmax_rows_per_task<S>);
-      const Globals here = globals.in({row + shift, end + shift});
-      for (Index c = 0; c < here.size(); c += row_block) {
-        const Globals part = here.part(c, row_block);
-        const Index n = part.size();
-        const Arena::Frame frame(scratch);
-        View<S> q = scratch.matrix<S>(n, d), o = scratch.matrix<S>(n, d_v);
-        VectorView<S> lse = scratch.vector<S>(n);
-        gather(in.q, part, shift, q);
-        softmax_forward(ListedRows{part, in.k.rows() - n, causal_}, NoTerm{}, logits_,
-                        Qkv<ConstView<S>>{view(q), in.k, in.v}, {0, n}, Out<S>{o, lse}, scratch);
-        for (Index i = 0; i < n; ++i) {
-          out.o.row(part[i] - shift) = o.row(i);
-          out.lse[part[i] - shift] = lse[i];
-        }
-      }
-    }
-  }
-  void global_rows_backward(Globals globals, const Qkv<ConstView<S>>& in, ConstOut<S> out, ConstOut<S> dout,
-                            const Qkv<View<S>>& din, Arena& scratch) const {
-    const Index d = in.k.cols(), d_v = in.v.cols(), shift = in.k.rows() - in.q.rows();
-    const Globals here = globals.in({shift, in.k.rows()});
-    for (Index c = 0; c < here.size(); c += row_block) {
-      const Globals part = here.part(c, row_block);
-      const Index n = part.size(), n_lse = dout.lse.size() > 0 ? n : 0;
-      const Arena::Frame frame(scratch);
-      View<S> q = scratch.matrix<S>(n, d), dq = scratch.matrix<S>(n, d);
-      View<S> o = scratch.matrix<S>(n, d_v), d_o = scratch.matrix<S>(n, d_v);
-      VectorView<S> lse = scratch.vector<S>(n), d_lse = scratch.vector<S>(n_lse);
-      gather(in.q, part, shift, q);
-      gather(out.o, part, shift, o);
-      gather(dout.o, part, shift, d_o);
-      for (Index i = 0; i < n; ++i) lse[i] = out.lse[part[i] - shift];
-      for (Index i = 0; i < n_lse; ++i) d_lse[i] = dout.lse[part[i] - shift];
-      dq.setZero();
-      softmax_backward(ListedRows{part, in.k.rows() - n, causal_}, NoTerm{}, logits_,
-                       Qkv<ConstView<S>>{view(q), in.k, in.v}, ConstOut<S>{view(o), {lse.data(), n}},
-                       ConstOut<S>{view(d_o), {d_lse.data(), n_lse}}, Qkv<View<S>>{dq, din.k, din.v}, scratch);
-      add_scattered(view(dq), part, shift, din.q);
-    }
+  /// Assigns those of the rows that are global, from the global set.
+  void global_rows(Positions globals, const Qkv<ConstView<S>>& in, Range rows, Out<S> out, Arena& scratch) const {
+    const Index n_k = in.k.rows(), shift = n_k - in.q.rows();
+    const auto rows_of = [&](Positions some) { return ListedRows{some, n_k - some.size(), causal_}; };
+    for_each_block(rows, [&](Range block) {
+      gathered_rows_forward(rows_of, logits_, in, globals.in({block.begin + shift, block.end + shift}), shift, out,
+                            scratch);
+    });
   }
 
   bool causal_;
