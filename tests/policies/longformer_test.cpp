@@ -272,6 +272,15 @@ TEST(Longformer, NamesTheSequenceAndThePosition) {
   EXPECT_EQ(message({3, 1}), "context.globals[0]: ascending positions, each once, expected, came 1 after 3");
 }
 
+TEST(Longformer, RowsInTasksHaveTheBitsOfTheWhole) {
+  std::vector<Index> globals{0, 1, 2};
+  for (Index p = 700; p < 7000; p += 331) globals.push_back(p);
+  for (const bool causal : {false, true})
+    for (const Index head : {0, 3})
+      expect_same_bits_in_tasks<heed::Longformer<float>>({.window = 7, .dilation = {1, 2, 1, 3}, .causal = causal},
+                                                         {{globals}}, head);
+}
+
 /// Global tokens that have long left the window, and late ones, over a stream much longer than what is kept of it.
 TEST(Longformer, StreamsKeepGlobalTokens) {
   using A = heed::Attention<P>;

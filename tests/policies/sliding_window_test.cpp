@@ -147,6 +147,13 @@ TEST(SlidingWindow, StreamsForeverInTheSameMemory) {
   }
 }
 
+TEST(SlidingWindow, RowsInTasksHaveTheBitsOfTheWhole) {
+  for (const bool causal : {false, true})
+    for (const Index head : {0, 1, 3})
+      expect_same_bits_in_tasks<heed::SlidingWindow<float>>({.window = 7, .dilation = {1, 2, 1, 3}, .causal = causal},
+                                                            {}, head);
+}
+
 TEST(SlidingWindow, CostsTheWindowAndNotTheLength) {
   const P window({.window = 256}, {64, 64, 1});
   for (const Index n : {1024, 2048, 4096, 8192, 16384})  // the windows of the first and the last 256 tokens are cut

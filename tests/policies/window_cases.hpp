@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <gtest/gtest.h>
 #include <cases.hpp>
 #include <pairwise.hpp>
 
@@ -134,3 +135,27 @@ struct WindowCases {
     return oracle::softmax_attention(problem);
   }
 };
+
+/// Rows in tasks have the bits of the whole, over more rows than a task has.
+template <class P>
+void expect_same_bits_in_tasks(const typename P::Options& options, const typename P::Context& context,
+                               heed::Index head) {
+  Case<P> c;
+  c.options = options;
+  c.shape = {4, 3, 4};
+  c.head = head;
+  const P policy(c.options, c.shape);
+  const heed::Index step = policy.rows_per_task();
+  c.call = {2 * step + 77, 2 * step + 77};
+  Run<P> run(c);
+  run.in.context = context;
+  run.forward(c);
+  const Results<P> whole = run.out;
+  run.out.o.setZero();
+  run.out.lse.setZero();
+  for (heed::Index at = 0; at < c.call.queries; at += step)
+    policy.forward_rows(head_of(c, run.in), views(std::as_const(run.in.fields)),
+                        {at, std::min(c.call.queries, at + step)}, {heed::view(run.out.o), heed::view(run.out.lse)},
+                        run.scratch);
+  EXPECT_TRUE(same_bits(run.out.o, whole.o) && same_bits(run.out.lse, whole.lse)) << "head " << head;
+}

@@ -115,15 +115,18 @@ class Longformer {
   }
   void reserve(CallShape, Cache&) const {}
 
-  /// So many that every residue of the longest step has a whole block.
-  Index rows_per_task() const { return softmax_rows_per_task<S> * std::min(windows_.longest_step(), Index{1} << 32); }
+  /// So many that every residue of the longest step has a whole block, and global rows, which are gathered by task, some
+  /// company.
+  Index rows_per_task() const {
+    return softmax_rows_per_task<S> * std::clamp(windows_.longest_step(), Index{8}, Index{1} << 32);
+  }
   void forward_rows(const Head<Longformer>& h, const LocalGlobal<ConstView<S>>& in, Range rows, Out<S> out,
                     Arena& scratch) const {
     const Positions globals = globals_of(h);
     see_window(h.head, in.local, rows, out, scratch);
     if (globals.empty()) return;
     const Index n_q = in.local.q.rows(), n_k = in.local.k.rows();
-    for_each_block(rows, [&](Range block) {
+    for_each_block(rows, softmax_rows_per_task<S>, [&](Range block) {
       const auto pattern_of = [&](Positions keys) { return global_keys(h.head, globals, keys, block, n_q, n_k); };
       gathered_keys_forward(pattern_of, logits_, in.local, keys_until(globals, block.end + n_k - n_q), block, out,
                             scratch);
@@ -187,7 +190,7 @@ class Longformer {
     const Positions globals{state.globals};
     const ConstView<S> k = block(state.k, 0, 0, globals.size(), state.k.cols());
     const ConstView<S> v = block(state.v, 0, 0, globals.size(), state.v.cols());
-    for_each_block(rows, [&](Range block) {
+    for_each_block(rows, softmax_rows_per_task<S>, [&](Range block) {
       softmax_merge(global_keys(h.head, globals, globals, block, rows.size(), state.size), logits_,
                     Qkv<ConstView<S>>{in.local.q, k, v}, block, out, scratch);
     });
@@ -206,17 +209,16 @@ class Longformer {
     return causal_ ? globals.part(0, globals.before(end)) : globals;
   }
   template <class F>
-  static void for_each_block(Range rows, F&& f) {
-    for (Index row = rows.begin; row < rows.end; row += softmax_rows_per_task<S>)
-      f(Range{row, std::min(rows.end, row + softmax_rows_per_task<S>)});
+  static void for_each_block(Range rows, Index size, F&& f) {
+    for (Index row = rows.begin; row < rows.end; row += size) f(Range{row, std::min(rows.end, row + size)});
   }
 
   /// Assigns to the rows what they see in their windows; those of global tokens are overwritten later.
   void see_window(Index head, const Qkv<ConstView<S>>& in, Range rows, Out<S> out, Arena& scratch) const {
     const Window window = windows_.window(in.q.rows(), in.k.rows());
-    for (Index row = rows.begin; row < rows.end; row += rows_per_task())
-      residue_forward(window, windows_.step(head), logits_, in, {row, std::min(rows.end, row + rows_per_task())}, out,
-                      scratch);
+    for_each_block(rows, rows_per_task(), [&](Range block) {
+      residue_forward(window, windows_.step(head), logits_, in, block, out, scratch);
+    });
   }
   /// Some of the global keys, gathered, as the rows `rows` of n_q see them.
   ListedKeys global_keys(Index head, Positions globals, Positions keys, Range rows, Index n_q, Index n_k) const {
@@ -231,7 +233,7 @@ class Longformer {
   void global_rows(Positions globals, const Qkv<ConstView<S>>& in, Range rows, Out<S> out, Arena& scratch) const {
     const Index n_k = in.k.rows(), shift = n_k - in.q.rows();
     const auto rows_of = [&](Positions some) { return ListedRows{some, n_k - some.size(), causal_}; };
-    for_each_block(rows, [&](Range block) {
+    for_each_block(rows, rows_per_task(), [&](Range block) {
       gathered_rows_forward(rows_of, logits_, in, globals.in({block.begin + shift, block.end + shift}), shift, out,
                             scratch);
     });
