@@ -22,7 +22,7 @@ namespace heed {
 /// Cost:        n (2 window + 1) (d + d_v) multiply-adds, n (window + 1) (d + d_v) causal, whatever the dilation; saves
 ///              nothing but output and log-sum-exp. A stream holds K and V of about dilation window + the longest chunk.
 /// Exactness:   exact on its pattern.
-/// Paper:       Beltagy, Peters, Cohan 2020 (Longformer), arXiv 2004.05150, section 3.1; dilated windows also there.
+/// Paper:       Beltagy, Peters, Cohan 2020 (Longformer), arXiv 2004.05150, section 3.1 (sliding and dilated windows).
 /// Limitation:  what is further apart than the window meets only over several layers; `Longformer` adds tokens that see
 ///              and are seen by all.
 template <class S>
