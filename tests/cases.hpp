@@ -138,6 +138,33 @@ struct Run {
   }
 };
 
+/// The sets of queries, keys and values through which rows see keys, each with who sees whom through it: the fields
+/// themselves, unless `Cases<P>` has several `sets` and says which `set(fields, s)` is and what is `seen(case, in, s)`.
+template <class P>
+constexpr int set_count() {
+  if constexpr (requires { Cases<P>::sets; })
+    return Cases<P>::sets;
+  else
+    return 1;
+}
+template <class P, class F>
+auto& set_of(F& fields, int s) {
+  if constexpr (requires { Cases<P>::sets; })
+    return Cases<P>::set(fields, s);
+  else
+    return static_cast<void>(s), fields;
+}
+using Grid = Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic>;
+template <class P>
+std::vector<Grid> seen_in_sets(const Case<P>& c, const Instance<P>& in) {
+  std::vector<Grid> all;
+  if constexpr (requires { Cases<P>::sets; })
+    for (int s = 0; s < Cases<P>::sets; ++s) all.push_back(Cases<P>::seen(c, in, s));
+  else
+    all.push_back(Cases<P>::seen(c, in));
+  return all;
+}
+
 template <class A, class B>
 bool same_bits(const A& a, const B& b) {
   if (a.rows() != b.rows() || a.cols() != b.cols()) return false;

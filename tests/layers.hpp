@@ -32,11 +32,25 @@ struct Layer {
     shared_gradient = heed::zeros_like(shared);
   }
   heed::Weights<A> weights() const { return {params, shared}; }
+  /// The caller's data for sequences of so many keys: what `Cases<P>::layer_context` says, or none. It must depend on a
+  /// sequence's length only; in a stream, tokens to come must not change what it says of those that have come.
+  static typename P::Context context(const std::vector<heed::Index>& lengths) {
+    if constexpr (requires { Cases<P>::layer_context(lengths); })
+      return Cases<P>::layer_context(lengths);
+    else
+      return {};
+  }
+  static typename P::Context context(const heed::Batch& batch) {
+    std::vector<heed::Index> lengths;
+    for (const heed::Segment s : batch.k) lengths.push_back(s.size);
+    return context(lengths);
+  }
   heed::Matrix<S> forward(const heed::Matrix<S>& x, const heed::Batch& batch) {
-    return attention.forward(weights(), x, batch, cache);
+    return attention.forward(weights(), x, batch, cache, context(batch));
   }
   heed::Matrix<S> backward(const heed::Matrix<S>& x, const heed::Batch& batch, const heed::Matrix<S>& dy) {
-    return attention.backward(weights(), x, batch, cache, dy, heed::Gradients<A>(gradient, shared_gradient));
+    return attention.backward(weights(), x, batch, cache, dy, heed::Gradients<A>(gradient, shared_gradient),
+                              context(batch));
   }
 };
 

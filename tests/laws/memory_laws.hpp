@@ -20,17 +20,19 @@ struct AllocatesNothingAgain {
     for (auto options : layer_options<P>()) {
       Layer<P> layer(options);
       const heed::Matrix<S> x = tokens<S>(160, options.d_model, 9), dy = tokens<S>(160, options.d_model, 10);
-      const auto call = [&](const heed::Batch& batch) {
-        layer.attention.forward(layer.weights(), x, batch, layer.cache);
+      const auto call = [&](const heed::Batch& batch, const typename P::Context& context) {
+        layer.attention.forward(layer.weights(), x, batch, layer.cache, context);
         layer.attention.backward(layer.weights(), x, batch, layer.cache, dy,
-                                 heed::Gradients<heed::Attention<P>>(layer.gradient, layer.shared_gradient));
+                                 heed::Gradients<heed::Attention<P>>(layer.gradient, layer.shared_gradient), context);
       };
-      call(heed::Batch::ragged({90, 3, 0, 40, 5, 20}));
+      const heed::Batch longest = heed::Batch::ragged({90, 3, 0, 40, 5, 20});
+      call(longest, layer.context(longest));
       for (const std::vector<heed::Index>& n :
            {std::vector<heed::Index>{90, 3, 0, 40, 5, 20}, {5, 90, 20, 40}, {90, 68}, {79, 79}, {1, 1, 1, 1, 1, 90}}) {
         const heed::Batch batch = heed::Batch::ragged(n);
+        const typename P::Context context = layer.context(batch);
         const long before = allocations::calls;
-        call(batch);
+        call(batch, context);
         v.expect(allocations::calls == before, allocations::calls - before,
                  " allocations in a call like an earlier one");
       }

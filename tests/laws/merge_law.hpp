@@ -27,9 +27,15 @@ struct ResultsMerge {
           Case<P> half = c;
           half.call.keys = part == 0 ? cut : c.call.keys - cut;
           Run<P> run(half);
-          run.in.fields.q = whole.in.fields.q;
-          run.in.fields.k = whole.in.fields.k.middleRows(part == 0 ? 0 : cut, half.call.keys);
-          run.in.fields.v = whole.in.fields.v.middleRows(part == 0 ? 0 : cut, half.call.keys);
+          P::template Fields<heed::Matrix<S>>::map(
+              [&](heed::Field f, auto& mine, auto& all) {
+                if (f.rows == heed::Rows::keys)
+                  mine = all.middleRows(part == 0 ? 0 : cut, half.call.keys);
+                else
+                  mine = all;
+                return 0;
+              },
+              run.in.fields, whole.in.fields);
           run.forward(half);
           o[part] = run.out.o;
           lse[part] = run.out.lse;

@@ -18,55 +18,74 @@ struct ContainsNan {
       Run<P> clean(c);
       clean.forward(c);
       clean.backward(c);
-      const auto seen = Cases<P>::seen(c, clean.in);  // [n_q, n_k] of bool
+      const std::vector<Grid> seen = seen_in_sets<P>(c, clean.in);
+      const auto sees_any = [&](heed::Index i) {
+        return std::any_of(seen.begin(), seen.end(), [&](const Grid& s) { return s.row(i).any(); });
+      };
       for (heed::Index i = 0; i < c.call.queries; ++i)
-        if (!seen.row(i).any())
-          v.expect((clean.out.o.row(i).array() == S(0)).all() &&
-                       clean.out.lse(i) == -std::numeric_limits<S>::infinity() &&
-                       (clean.out.d.q.row(i).array() == S(0)).all(),
-                   c.label, ": row ", i, " sees nothing, but is not 0");
-      for (heed::Index j = 0; j < c.call.keys; ++j)
-        if (!seen.col(j).any())
-          v.expect((clean.out.d.k.row(j).array() == S(0)).all() && (clean.out.d.v.row(j).array() == S(0)).all(),
-                   c.label, ": key ", j, " is seen by nothing, but has gradients");
+        if (!sees_any(i))
+          v.expect(
+              (clean.out.o.row(i).array() == S(0)).all() && clean.out.lse(i) == -std::numeric_limits<S>::infinity(),
+              c.label, ": row ", i, " sees nothing, but is not 0");
+      for (int s = 0; s < set_count<P>(); ++s) {
+        const Grid& seen_s = seen[static_cast<std::size_t>(s)];
+        const auto& d = set_of<P>(clean.out.d, s);
+        for (heed::Index i = 0; i < c.call.queries; ++i)
+          if (!seen_s.row(i).any())
+            v.expect((d.q.row(i).array() == S(0)).all(), c.label, ": row ", i, " sees nothing, but its query has a ",
+                     "gradient");
+        for (heed::Index j = 0; j < c.call.keys; ++j)
+          if (!seen_s.col(j).any())
+            v.expect((d.k.row(j).array() == S(0)).all() && (d.v.row(j).array() == S(0)).all(), c.label, ": key ", j,
+                     " is seen by nothing, but has gradients");
+      }
 
       const S nan = std::numeric_limits<S>::quiet_NaN(), infinity = std::numeric_limits<S>::infinity();
-      const heed::Index key = static_cast<heed::Index>(c.seed) % c.call.keys,
-                        row = static_cast<heed::Index>(c.seed) % c.call.queries;
-      for (const char field : {'k', 'v', 'q', 'o'})
-        for (const S poison : {nan, infinity}) {
-          Run<P> run(c);
-          heed::Matrix<S>& m = field == 'k'   ? run.in.fields.k
-                               : field == 'v' ? run.in.fields.v
-                               : field == 'q' ? run.in.fields.q
-                                              : run.in.d_o;
-          const bool by_key = field == 'k' || field == 'v';
-          m.row(by_key ? key : row).setConstant(poison);
-          run.forward(c);
-          run.backward(c);
-          for (heed::Index i = 0; i < c.call.queries; ++i) {
-            const bool touched = by_key ? seen(i, key) : i == row && seen.row(i).any();
-            if (!touched && !(field == 'o' && i == row))
-              v.expect(same_bits(run.out.o.row(i), clean.out.o.row(i)) &&
-                           same_bits(run.out.lse.row(i), clean.out.lse.row(i)) &&
-                           same_bits(run.out.d.q.row(i), clean.out.d.q.row(i)),
-                       c.label, ": ", poison, " in row ", by_key ? key : row, " of ", field, " moved row ", i);
-            else if (touched && field != 'o' && poison != poison)
-              v.expect(run.out.o.row(i).array().isNaN().all(), c.label, ": NaN in row ", by_key ? key : row, " of ",
-                       field, " did not reach row ", i);
-          }
-          for (heed::Index j = 0; j < c.call.keys; ++j) {
-            bool touched = false;  // by a row that is
-            for (heed::Index i = 0; i < c.call.queries; ++i)
-              touched = touched || (seen(i, j) && (by_key ? seen(i, key) : i == row));
-            if (!touched)
-              v.expect(same_bits(run.out.d.k.row(j), clean.out.d.k.row(j)) &&
-                           same_bits(run.out.d.v.row(j), clean.out.d.v.row(j)),
-                       c.label, ": ", poison, " in row ", by_key ? key : row, " of ", field,
-                       " moved the gradients of key ", j);
-          }
-        }
+      for (int s = 0; s < set_count<P>(); ++s)
+        for (const char field : {'k', 'v', 'q', 'o'})
+          for (const S poison : {nan, infinity})
+            if (field != 'o' || s == 0) poisoned(v, c, clean, seen, s, field, poison);
     }
+  }
+  /// One row of a field of set s, or of the cotangent of o, is `poison`.
+  template <class P, class S>
+  static void poisoned(Verdict& v, const Case<P>& c, const Run<P>& clean, const std::vector<Grid>& seen, int s,
+                       char field, S poison) {
+    const heed::Index key = static_cast<heed::Index>(c.seed) % c.call.keys,
+                      row = static_cast<heed::Index>(c.seed) % c.call.queries;
+    Run<P> run(c);
+    auto& set = set_of<P>(run.in.fields, s);
+    heed::Matrix<S>& m = field == 'k' ? set.k : field == 'v' ? set.v : field == 'q' ? set.q : run.in.d_o;
+    const bool by_key = field == 'k' || field == 'v';
+    m.row(by_key ? key : row).setConstant(poison);
+    run.forward(c);
+    run.backward(c);
+    const Grid& through = seen[static_cast<std::size_t>(s)];
+    const auto touched = [&](heed::Index i) {
+      return by_key ? through(i, key) : i == row && (field == 'o' || through.row(i).any());
+    };
+    for (heed::Index i = 0; i < c.call.queries; ++i) {
+      if (!touched(i)) {
+        v.expect(same_bits(run.out.o.row(i), clean.out.o.row(i)) && same_bits(run.out.lse.row(i), clean.out.lse.row(i)),
+                 c.label, ": ", poison, " in row ", by_key ? key : row, " of ", field, " moved row ", i);
+        for (int other = 0; other < set_count<P>(); ++other)
+          v.expect(same_bits(set_of<P>(run.out.d, other).q.row(i), set_of<P>(clean.out.d, other).q.row(i)), c.label,
+                   ": ", poison, " in row ", by_key ? key : row, " of ", field, " moved the gradient of query ", i);
+      } else if (field != 'o' && poison != poison) {
+        v.expect(run.out.o.row(i).array().isNaN().all(), c.label, ": NaN in row ", by_key ? key : row, " of ", field,
+                 " did not reach row ", i);
+      }
+    }
+    for (int other = 0; other < set_count<P>(); ++other)
+      for (heed::Index j = 0; j < c.call.keys; ++j) {
+        bool reached = false;  // by a row that is
+        for (heed::Index i = 0; i < c.call.queries; ++i)
+          reached = reached || (seen[static_cast<std::size_t>(other)](i, j) && touched(i));
+        if (reached) continue;
+        const auto &now = set_of<P>(run.out.d, other), &before = set_of<P>(clean.out.d, other);
+        v.expect(same_bits(now.k.row(j), before.k.row(j)) && same_bits(now.v.row(j), before.v.row(j)), c.label, ": ",
+                 poison, " in row ", by_key ? key : row, " of ", field, " moved the gradients of key ", j);
+      }
   }
   template <class Family>
   static Verdict check_family() {

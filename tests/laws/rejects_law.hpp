@@ -180,7 +180,7 @@ struct RejectsBadInput {
       };
       step("chunk too long", "batch.q[0]", 5, heed::Batch::one(5));
       step("two sequences for one", "batch", 4, heed::Batch::ragged({2, 2}));
-      layer.attention.step(layer.weights(), state, x.topRows(4), heed::Batch::one(4));
+      layer.attention.step(layer.weights(), state, x.topRows(4), heed::Batch::one(4), layer.context({4}));
       step("past the capacity", "capacity", 3, heed::Batch::one(3));
       auto other = options;
       other.head_dim = options.head_dim + 1;
@@ -189,7 +189,7 @@ struct RejectsBadInput {
               [&] { wider.attention.step(wider.weights(), state, x.topRows(1), heed::Batch::one(1)); });
       const heed::Matrix<typename P::Scalar> y = layer.forward(x.topRows(6), heed::Batch::one(6));
       const heed::Matrix<typename P::Scalar> z =
-          layer.attention.step(layer.weights(), state, x.middleRows(4, 2), heed::Batch::one(2));
+          layer.attention.step(layer.weights(), state, x.middleRows(4, 2), heed::Batch::one(2), layer.context({6}));
       v.expect((z - y.bottomRows(2)).cwiseAbs().maxCoeff() < typename P::Scalar(1e-4),
                "a refused step moved the stream");
     }

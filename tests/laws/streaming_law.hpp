@@ -32,7 +32,8 @@ struct StreamingEqualsBatch {
           heed::Matrix<S> chunk(size[0] + size[1], options.d_model);
           chunk << x.middleRows(at[0], size[0]), x.middleRows(n[0] + at[1], size[1]);
           const heed::Matrix<S> got =
-              layer.attention.step(layer.weights(), state, chunk, heed::Batch::ragged({size[0], size[1]}));
+              layer.attention.step(layer.weights(), state, chunk, heed::Batch::ragged({size[0], size[1]}),
+                                   layer.context({at[0] + size[0], at[1] + size[1]}));
           for (int s : {0, 1}) {
             const auto expected = y.middleRows((s == 0 ? 0 : n[0]) + at[s], size[s]);
             const auto rows = got.middleRows(s == 0 ? 0 : size[0], size[s]);

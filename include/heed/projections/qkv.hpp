@@ -58,10 +58,11 @@ class ProjectQkv {
     return p;
   }
 
-  void check(const Params& p) const {
-    check("wq", p.wq, p.bq, shape_.d_model, queries());
-    check("wk", p.wk, p.bk, shape_.d_memory, keys());
-    check("wv", p.wv, p.bv, shape_.d_memory, values());
+  /// `where`: what errors call the parameters.
+  void check(const Params& p, const char* where = "weights.projection") const {
+    check(where, "wq", p.wq, p.bq, shape_.d_model, queries());
+    check(where, "wk", p.wk, p.bk, shape_.d_memory, keys());
+    check(where, "wv", p.wv, p.bv, shape_.d_memory, values());
   }
 
   std::size_t scratch(Index q_rows, Index k_rows) const {
@@ -94,12 +95,13 @@ class ProjectQkv {
   Index queries() const { return shape_.heads * shape_.key_dim; }
   Index keys() const { return shape_.kv_heads * shape_.key_dim; }
   Index values() const { return shape_.kv_heads * shape_.value_dim; }
-  void check(const char* name, const Matrix<S>& w, const Matrix<S>& b, Index rows, Index cols) const {
-    require<ShapeError>(w.rows() == rows && w.cols() == cols, "weights.projection.", name, ": [", rows, ", ", cols,
+  void check(const char* where, const char* name, const Matrix<S>& w, const Matrix<S>& b, Index rows,
+             Index cols) const {
+    require<ShapeError>(w.rows() == rows && w.cols() == cols, where, ".", name, ": [", rows, ", ", cols,
                         "] expected, came [", w.rows(), ", ", w.cols(), "]");
     const Index n = options_.bias ? cols : 0;
-    require<ShapeError>(b.rows() == (n > 0) && b.cols() == n, "weights.projection: the bias of ", name, ": [", n > 0,
-                        ", ", n, "] expected, came [", b.rows(), ", ", b.cols(), "]");
+    require<ShapeError>(b.rows() == (n > 0) && b.cols() == n, where, ": the bias of ", name, ": [", n > 0, ", ", n,
+                        "] expected, came [", b.rows(), ", ", b.cols(), "]");
   }
 
   Options options_;
