@@ -1,0 +1,310 @@
+// SPDX-FileCopyrightText: 2026 The heed authors
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <heed/core/arena.hpp>
+#include <heed/core/fields.hpp>
+#include <heed/kernels/score_tile.hpp>
+#include <heed/kernels/softmax_backward.hpp>
+#include <heed/kernels/thin_product.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <memory>
+
+/// The score term of a table of distances, at the speed of the other products of a tile:
+///   e_ij += scale q_i . table[t] + ramp(i, t),  t = p_i - j - nearest,  for t in [0, distances).
+///
+/// A tile of queries meets its keys in order, and so its distances: each is multiplied with all queries of the tile once,
+/// E^T [distances][queries] = table Q^T, and kept in a ring for the next keys. Scores are diagonals of it, which are read
+/// packet by packet (`shear`). Backward writes the cotangents of the scores along the same diagonals, and multiplies what
+/// is complete with the table (dq) and the queries (d table).
+
+namespace heed::detail {
+
+/// Hands to(i, packet) for i in [begin, end), whose lane l is that of from(i + l): a diagonal of what `from` reads.
+/// `from` is asked for [begin, end + lanes - 1).
+template <class S, class From, class To>
+void shear(Index begin, Index end, const From& from, const To& to) {
+  constexpr int side = lanes<S>;
+  for (Index i = begin; i < end; i += side) {
+    const Index n = std::min<Index>(side, end - i);
+    Packet<S> x[std::size_t{2 * side - 1}];
+#pragma GCC unroll 32
+    for (int r = 0; r < 2 * side - 1; ++r) x[r] = from(std::min(i + r, end + side - 2));
+    // After step s, lane l of row r is that of row r + l % 2s.
+    const auto step = [&]<int s>(std::integral_constant<int, s>) {
+      if constexpr (s < side)
+#pragma GCC unroll 32
+        for (int r = 0; r < 2 * (side - s); ++r) x[r] = alternate<s, S>(x[r], x[r + s]);
+    };
+    static_assert(side <= 16);
+    step(std::integral_constant<int, 1>{});
+    step(std::integral_constant<int, 2>{});
+    step(std::integral_constant<int, 4>{});
+    step(std::integral_constant<int, 8>{});
+    if (n == side) {
+#pragma GCC unroll 16
+      for (int r = 0; r < side; ++r) to(i + r, x[r]);
+    } else {
+      for (Index r = 0; r < n; ++r) to(i + r, x[r]);
+    }
+  }
+}
+
+/// Rows of a ring of distances: a tile of scores has no more.
+template <class S>
+inline constexpr Index distance_ring = Index{std::bit_ceil(std::size_t{tile_queries<S> + tile_keys})};
+
+/// Buffers of a DistanceTerm, and what they hold.
+template <class S>
+struct DistanceBuffers {
+  /// The distances in a ring, of which tile of queries.
+  struct Held {
+    Index row = -1, rows = 0;
+    Range distances;
+  };
+  Held *scores, *cotangents;
+  S *qt, *e;                 // scale * q, transposed [d][tile_queries]; ring of E^T
+  S *table, *q, *dq;         // the table, if its rows are not whole packets; scale * q, and sums of dq / scale
+  S *de, *d_table, *finite;  // ring of the cotangents; sums of d table; see product_where_seen
+
+  /// Calls take(type, count) -> pointer for every buffer: the only list of them.
+  template <class Take>
+  DistanceBuffers(Index distances, Index d, bool backward, const Take& take) {
+    constexpr Index width = tile_queries<S>, ring = distance_ring<S>;
+    const Index padded = packet_padded<S>(d);
+    const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
+    scores = take(static_cast<Held*>(nullptr), 2);
+    cotangents = scores + 1;
+    qt = numbers(d * width);
+    e = numbers(ring * width);
+    if (!backward) return;
+    table = d == padded ? nullptr : numbers(distances * padded);
+    q = numbers(width * padded);
+    dq = numbers(width * padded);
+    de = numbers(ring * width);
+    d_table = numbers(distances * padded);
+    finite = numbers(ring * padded);
+  }
+  static std::size_t bytes(Index distances, Index d, bool backward) {
+    std::size_t bytes = 0;
+    DistanceBuffers(distances, d, backward, [&bytes]<class T>(T* none, Index count) {
+      bytes += Arena::size_of<T>(count);
+      return none;
+    });
+    return bytes;
+  }
+};
+
+}  // namespace heed::detail
+
+namespace heed {
+
+/// See above; for one head (`Tile::group` 1). `Ramp` says what is added besides, and which distances a query sees:
+/// - `sees_distance(row, t)`: whether query row `row` sees distance t; the caller's pattern says the same;
+/// - `add(row, rows, t, e)` adds to e[r], the term of query row `row + r` and distance t, for r in [0, rows);
+/// - `pull(row, rows, t, de)` is given the cotangents of the same; it may get those of one distance in parts.
+template <class S, class Ramp>
+class DistanceTerm {
+ public:
+  /// Forward: `table` has a row for each distance, at least `distances` of them.
+  DistanceTerm(ConstView<S> q, ConstView<S> table, Index distances, Index nearest, S scale, const Ramp& ramp,
+               Arena& scratch)
+      : DistanceTerm(q, table, distances, nearest, scale, ramp, {nullptr, 0, 0, Eigen::OuterStride<>(0)}, scratch) {}
+  /// Backward: `pull` adds to `dq`, and `finish` adds the gradient of the table.
+  DistanceTerm(ConstView<S> q, ConstView<S> table, Index distances, Index nearest, S scale, const Ramp& ramp,
+               View<S> dq, Arena& scratch)
+      : q_(q),
+        dq_(dq),
+        table_(table),
+        ramp_(ramp),
+        distances_(distances),
+        nearest_(nearest),
+        scale_(scale),
+        padded_(detail::packet_padded<S>(q.cols())),
+        at_(distances, q.cols(), dq.data() != nullptr,
+            [&]<class T>(T*, Index count) { return scratch.take<T>(count); }) {
+    std::construct_at(at_.scores);
+    std::construct_at(at_.cotangents);
+    if (dq.data() == nullptr) return;
+    if (at_.table != nullptr)
+      detail::gather_rows(table.data(), table.outerStride(), distances, q.cols(), at_.table, padded_);
+    std::fill_n(at_.d_table, distances * padded_, S(0));
+  }
+  /// Bytes of scratch that one takes.
+  static std::size_t scratch(Index distances, Index d, bool backward) {
+    return detail::DistanceBuffers<S>::bytes(distances, d, backward);
+  }
+
+  bool active() const { return true; }
+  bool hides() const { return false; }
+  bool sees(const Tile&, Index, Index) const { return true; }
+
+  void fill(const Tile& tile, S* s) const {
+    if (tile.stride % detail::lanes<S> != 0) {
+      for (Index r = 0; r < tile.rows; ++r) fill_row(tile, r, s + r);
+      return;
+    }
+    for_each_part(tile, [&](Index base, Index keys, Index c) {
+      hold(tile, {base - keys + 1, base + tile.stride});
+      for (Index v = 0; v < tile.stride; v += detail::lanes<S>) {
+        S* const to = s + c * tile.stride + v;
+        detail::shear<S>(
+            base + v - keys + 1, base + v + 1, [&](Index t) { return detail::load(slot(at_.e, t) + v); },
+            [&](Index t, const detail::Packet<S>& e) {
+              S* const at = to + (base + v - t) * tile.stride;
+              detail::store<S>(at, detail::padd(detail::load(at), e));
+            });
+      }
+    });
+  }
+
+  void pull(const Tile& tile, const S* ds) const {
+    for_each_part(tile, [&](Index base, Index keys, Index c) {
+      open(tile, {base - keys + 1, base + tile.stride});
+      for (Index v = 0; v < tile.stride; v += detail::lanes<S>) {
+        const S* const from = ds + c * tile.stride + v;
+        detail::shear<S>(
+            1 - detail::lanes<S>, keys,
+            [&](Index i) {
+              return i >= 0 && i < keys ? detail::load(from + i * tile.stride) : detail::broadcast(S(0));
+            },
+            [&](Index i, const detail::Packet<S>& de) {
+              S* const at = slot(at_.de, base + v - i) + v;
+              detail::store<S>(at, detail::padd(detail::load(at), de));
+            });
+      }
+    });
+  }
+
+  /// After the last `pull`: adds what is still in the ring, and the gradient of the table.
+  void finish(View<S> d_table) const {
+    close();
+    detail::add_rows(at_.d_table, padded_, S(1), distances_, q_.cols(), d_table.data(), d_table.outerStride());
+  }
+
+ private:
+  static constexpr Index width = detail::tile_queries<S>, ring = detail::distance_ring<S>;
+  static S* slot(S* of, Index t) { return of + (t & (ring - 1)) * width; }
+
+  /// f(distance of the first query and the first key, keys, first key) for parts of the tile that fit the ring.
+  template <class F>
+  void for_each_part(const Tile& tile, const F& f) const {
+    for (Index c = 0; c < tile.keys; c += detail::tile_keys)
+      f(tile.position(0) - nearest_ - tile.key - c, std::min(detail::tile_keys, tile.keys - c), c);
+  }
+  /// f(t, n) for the distances [t, t + n) of `range` that the table has, in pieces that lie side by side in the ring.
+  template <class F>
+  void for_each_piece(Range range, const F& f) const {
+    range = intersect(range, {0, distances_});
+    for (Index t = range.begin, end; t < range.end; t = end) {
+      end = std::min(range.end, (t / ring + 1) * ring);
+      f(t, end - t);
+    }
+  }
+
+  /// A query alone: distances lie in the lanes.
+  void fill_row(const Tile& tile, Index r, S* s) const {
+    const Index base = tile.position(r) - nearest_ - tile.key, row = tile.row + r;
+    const Range all = intersect({base - tile.keys + 1, base + 1}, {0, distances_});
+    for (Index t = all.begin; t < all.end; t += ring) {
+      const Index n = std::min(ring, all.end - t);
+      detail::thin_product(1, q_.cols(), n, q_.data() + row * q_.outerStride(), q_.outerStride(),
+                           table_.data() + t * table_.outerStride(), table_.outerStride(), at_.e, n, false);
+      for (Index i = 0; i < n; ++i) {
+        S e = scale_ * at_.e[i];
+        ramp_.add(row, 1, t + i, &e);
+        s[(base - t - i) * tile.stride] += e;
+      }
+    }
+  }
+
+  /// Has E^T of the tile's queries and all distances of `range`; distances that the table does not have are 0.
+  void hold(const Tile& tile, Range range) const {
+    auto& held = *at_.scores;
+    if (held.row != tile.row || held.rows != tile.rows) {
+      held = {tile.row, tile.rows, {range.end, range.end}};
+      detail::transpose_rows(q_.data() + tile.row * q_.outerStride(), q_.outerStride(), tile.rows, q_.cols(), scale_,
+                             at_.qt, tile.stride);
+    }
+    const Range kept = intersect(held.distances, range);
+    if (kept.empty()) {
+      multiply(tile, range);
+    } else {
+      multiply(tile, {range.begin, kept.begin});
+      multiply(tile, {kept.end, range.end});
+    }
+    held.distances = range;
+  }
+  void multiply(const Tile& tile, Range range) const {
+    for (Index t = range.begin; t < range.end; ++t)
+      if (t < 0 || t >= distances_) std::fill_n(slot(at_.e, t), tile.stride, S(0));
+    for_each_piece(range, [&](Index t, Index n) {
+      detail::tile_product<detail::Operand::plain>(n, tile.stride / detail::lanes<S>, q_.cols(),
+                                                   table_.data() + t * table_.outerStride(), table_.outerStride(),
+                                                   at_.qt, tile.stride, slot(at_.e, t), width, detail::Start::zero);
+      for (Index i = t; i < t + n; ++i) ramp_.add(tile.row, tile.rows, i, slot(at_.e, i));
+    });
+  }
+
+  /// Makes room for the cotangents of `range`: what lies outside is complete.
+  void open(const Tile& tile, Range range) const {
+    auto& held = *at_.cotangents;
+    if (held.row != tile.row || held.rows != tile.rows) {
+      close();
+      held = {tile.row, tile.rows, {range.end, range.end}};
+      for (Index r = 0; r < tile.rows; ++r) {
+        const S* const from = q_.data() + (tile.row + r) * q_.outerStride();
+        S* const to = at_.q + r * padded_;
+        for (Index e = 0; e < q_.cols(); ++e) to[e] = scale_ * from[e];
+        std::fill_n(to + q_.cols(), padded_ - q_.cols(), S(0));
+      }
+      std::fill_n(at_.dq, tile.rows * padded_, S(0));
+    }
+    Range kept = intersect(held.distances, range);
+    if (kept.empty())
+      kept = {range.end, range.end}, flush(held.distances);
+    else
+      flush({held.distances.begin, kept.begin}), flush({kept.end, held.distances.end});
+    for (Index t = range.begin; t < range.end; ++t)
+      if (t < kept.begin || t >= kept.end) std::fill_n(slot(at_.de, t), width, S(0));
+    held.distances = range;
+  }
+  void close() const {
+    auto& held = *at_.cotangents;
+    if (held.row < 0) return;
+    flush(held.distances);
+    View<S> dq = dq_;
+    detail::add_rows(at_.dq, padded_, scale_, held.rows, q_.cols(), dq.data() + held.row * dq.outerStride(),
+                     dq.outerStride());
+    held = {};
+  }
+  void flush(Range range) const {
+    const Index row = at_.cotangents->row, rows = at_.cotangents->rows, packets = padded_ / detail::lanes<S>;
+    const S* const as_is = nullptr;
+    const S* const table = at_.table != nullptr ? at_.table : table_.data();
+    const Index ldt = at_.table != nullptr ? padded_ : table_.outerStride();
+    for_each_piece(range, [&](Index t, Index n) {
+      const S* const de = slot(at_.de, t);
+      const auto row_sees = [&](Index r, Index i) { return ramp_.sees_distance(row + r, t + i); };
+      const auto is_seen = [&](Index i, Index r) { return ramp_.sees_distance(row + r, t + i); };
+      detail::product_where_seen<detail::Operand::transposed>(rows, packets, n, de, width, table + t * ldt, ldt, at_.dq,
+                                                              padded_, detail::Start::add, as_is, at_.finite, row_sees);
+      detail::product_where_seen<detail::Operand::plain>(n, packets, rows, de, width, at_.q, padded_,
+                                                         at_.d_table + t * padded_, padded_, detail::Start::add, as_is,
+                                                         at_.finite, is_seen);
+      for (Index i = 0; i < n; ++i) ramp_.pull(row, rows, t + i, slot(at_.de, t + i));
+    });
+  }
+
+  ConstView<S> q_;
+  View<S> dq_;
+  ConstView<S> table_;
+  const Ramp& ramp_;
+  Index distances_, nearest_;
+  S scale_;
+  Index padded_;
+  detail::DistanceBuffers<S> at_;
+};
+
+}  // namespace heed
