@@ -110,27 +110,12 @@ class DistanceTerm {
   /// Forward: `table` has a row for each distance, at least `distances` of them.
   DistanceTerm(ConstView<S> q, ConstView<S> table, Index distances, Index nearest, S scale, const Ramp& ramp,
                Arena& scratch)
-      : DistanceTerm(q, table, distances, nearest, scale, ramp, {nullptr, 0, 0, Eigen::OuterStride<>(0)}, scratch) {}
+      : DistanceTerm(q, table, distances, nearest, scale, ramp, {nullptr, 0, 0, Eigen::OuterStride<>(0)}, false,
+                     scratch) {}
   /// Backward: `pull` adds to `dq`, and `finish` adds the gradient of the table.
   DistanceTerm(ConstView<S> q, ConstView<S> table, Index distances, Index nearest, S scale, const Ramp& ramp,
                View<S> dq, Arena& scratch)
-      : q_(q),
-        dq_(dq),
-        table_(table),
-        ramp_(ramp),
-        distances_(distances),
-        nearest_(nearest),
-        scale_(scale),
-        padded_(detail::packet_padded<S>(q.cols())),
-        at_(distances, q.cols(), dq.data() != nullptr,
-            [&]<class T>(T*, Index count) { return scratch.take<T>(count); }) {
-    std::construct_at(at_.scores);
-    std::construct_at(at_.cotangents);
-    if (dq.data() == nullptr) return;
-    if (at_.table != nullptr)
-      detail::gather_rows(table.data(), table.outerStride(), distances, q.cols(), at_.table, padded_);
-    std::fill_n(at_.d_table, distances * padded_, S(0));
-  }
+      : DistanceTerm(q, table, distances, nearest, scale, ramp, dq, true, scratch) {}
   /// Bytes of scratch that one takes.
   static std::size_t scratch(Index distances, Index d, bool backward) {
     return detail::DistanceBuffers<S>::bytes(distances, d, backward);
@@ -184,6 +169,25 @@ class DistanceTerm {
   }
 
  private:
+  DistanceTerm(ConstView<S> q, ConstView<S> table, Index distances, Index nearest, S scale, const Ramp& ramp,
+               View<S> dq, bool backward, Arena& scratch)
+      : q_(q),
+        dq_(dq),
+        table_(table),
+        ramp_(ramp),
+        distances_(distances),
+        nearest_(nearest),
+        scale_(scale),
+        padded_(detail::packet_padded<S>(q.cols())),
+        at_(distances, q.cols(), backward, [&]<class T>(T*, Index count) { return scratch.take<T>(count); }) {
+    std::construct_at(at_.scores);
+    std::construct_at(at_.cotangents);
+    if (!backward) return;
+    if (at_.table != nullptr)
+      detail::gather_rows(table.data(), table.outerStride(), distances, q.cols(), at_.table, padded_);
+    std::fill_n(at_.d_table, distances * padded_, S(0));
+  }
+
   static constexpr Index width = detail::tile_queries<S>, ring = detail::distance_ring<S>;
   static S* slot(S* of, Index t) { return of + (t & (ring - 1)) * width; }
 
