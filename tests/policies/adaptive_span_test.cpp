@@ -1,256 +1,331 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #include <heed/layers/owning.hpp>
-#include <heed/policies/adaptive_span.hpp>
 #include <heed/policies/tiled.hpp>
 #include <laws.hpp>
-#include <pairwise.hpp>
+#include <policies/span_cases.hpp>
 
-#include <cmath>
+const bool laws = register_laws<AdaptiveSpanFamily>();
 
-using heed::Index, heed::Matrix, heed::AdaptiveSpan, heed::DynamicSpan;
+namespace {
 
-/// Cases and oracle of both. The oracle says who sees whom in words of its own: `x` is how far a key lies behind the
-/// query, and its weight is the ramp at x; keys before the first are there only with `zero_history`.
-template <class P>
-struct SpanCases {
-  using S = typename P::Scalar;
-  using Real = oracle::Real;
-  using Options = typename P::Options;
-  static constexpr bool can_be_causal = true, can_split_keys = false, groups = true;
-  static constexpr bool dynamic = P::name == "DynamicSpan";
+using heed::AdaptiveSpan, heed::Attention, heed::Batch, heed::DynamicSpan, heed::Index, heed::Matrix, heed::Random;
+using P = AdaptiveSpan<double>;
+using A = Attention<P>;
 
-  struct Span {
-    Index most;
-    double z, ramp;
-  };
-  static Case<P> make_case(const std::vector<std::size_t>& row, const std::vector<Span>& spans,
-                           const std::vector<Index>& d, const std::vector<Index>& d_v, const std::vector<Index>& n_q,
-                           const std::vector<Index>& n_k, std::size_t number) {
-    Case<P> c;
-    const Span& span = spans[row[0]];
-    c.options.max_span = span.most;
-    c.options.ramp = static_cast<S>(span.ramp);
-    if (!dynamic) c.options.initial_span = static_cast<S>(span.z);
-    c.options.sees_itself = row[1] == 0;
-    c.options.distance_origin = static_cast<Index>(row[2]);
-    if (row[3] == 1) c.options.scale = S(0.375);
-    c.shape = {d[row[4]], d_v[row[5]], 3};
-    c.call = {n_q[row[6]], n_k[row[7]]};
-    c.seed = number + 1;
-    c.sequence = 1;
-    c.head = 2;
-    c.label = "case " + std::to_string(c.seed) + " (max_span " + std::to_string(span.most) + ", z " +
-              std::to_string(span.z) + ", ramp " + std::to_string(span.ramp) + ", itself " +
-              std::to_string(c.options.sees_itself) + ", origin " + std::to_string(row[2]) + ", scale " +
-              std::to_string(row[3]) + ", d " + std::to_string(c.shape.key_dim) + ", d_v " +
-              std::to_string(c.shape.value_dim) + ", n_q " + std::to_string(c.call.queries) + ", n_k " +
-              std::to_string(c.call.keys) + ")";
-    return c;
-  }
-  static std::vector<Case<P>> cases(const std::vector<Span>& spans, const std::vector<Index>& d,
-                                    const std::vector<Index>& d_v, const std::vector<Index>& n_q,
-                                    const std::vector<Index>& n_k) {
-    std::vector<Case<P>> all;
-    for (const auto& row : pairwise({spans.size(), 2, 2, 2, d.size(), d_v.size(), n_q.size(), n_k.size()}))
-      all.push_back(make_case(row, spans, d, d_v, n_q, n_k, all.size()));
-    return all;
-  }
-  static std::vector<Case<P>> all() {
-    return cases({{1, 0, 1}, {1, 1, 3.5}, {16, 5.25, 4}, {40, 33.3, 7.5}, {24, 24, 8}, {130, 0, 32}, {300, 97.6, 20.5}},
-                 {1, 5, 16, 33, 64}, {1, 7, 16, 40, 64}, {0, 1, 2, 17, 48, 65, 131}, {0, 1, 8, 33, 64, 130, 257});
-  }
-  /// Off the corners of the ramp.
-  static std::vector<Case<P>> small() {
-    auto all =
-        cases({{1, 0.3, 1.5}, {5, 2.3, 2.4}, {8, 4.7, 1.6}, {16, 0.4, 6.8}}, {1, 3, 5}, {2, 4}, {1, 2, 9}, {1, 3, 11});
-    const std::size_t plain = all.size();
-    for (std::size_t i = 0; i < plain; i += 3) {
-      all.push_back(all[i]);
-      all.back().options.zero_history = true;
-    }
-    return all;
-  }
+Case<P> one_case(const P::Options& options, Index n_q, Index n_k, Index d = 16) {
+  Case<P> c;
+  c.options = options;
+  c.shape = {d, d, 1};
+  c.call = {n_q, n_k};
+  c.label = "n_q " + std::to_string(n_q) + ", n_k " + std::to_string(n_k);
+  return c;
+}
 
-  static std::vector<Options> options(Index) {
-    std::vector<Options> all(4);
-    for (Options& o : all) o.max_span = 16, o.ramp = S(4);
-    all[1].sees_itself = false;
-    all[1].distance_origin = 1;
-    all[1].scale = S(0.5);
-    all[2].sees_itself = false;
-    all[2].zero_history = true;
-    all[3].max_span = 24;
-    all[3].ramp = S(8.5);
-    if (!dynamic)
-      for (Options& o : all) o.initial_span = o.max_span == 16 ? S(5.3) : S(20.3);
-    return all;
-  }
-  template <class F>
-  static void bad_options(F&& refused) {
-    const S infinity = std::numeric_limits<S>::infinity();
-    const auto bad = [&](const char* what, const char* names, auto&& change) {
-      Options o;
-      change(o);
-      refused(what, names, o);
-    };
-    bad("no span", "max_span", [](Options& o) { o.max_span = 0; });
-    bad("negative max_span", "max_span", [](Options& o) { o.max_span = -5; });
-    bad("distances that S cannot count", "max_span", [](Options& o) { o.max_span = Index{1} << 60; });
-    bad("ramp below 1", "ramp", [](Options& o) { o.ramp = S(0.5); });
-    bad("infinite ramp", "ramp", [&](Options& o) { o.ramp = infinity; });
-    bad("NaN ramp", "ramp", [&](Options& o) { o.ramp = infinity - infinity; });
-    bad("negative span", "initial_span", [](Options& o) { o.initial_span = S(-1); });
-    bad("span beyond the longest", "initial_span", [](Options& o) { o.max_span = 8, o.initial_span = S(8.5); });
-    bad("NaN span", "initial_span", [&](Options& o) { o.initial_span = infinity - infinity; });
-    if (dynamic) bad("initial span of a dynamic one", "initial_span", [](Options& o) { o.initial_span = S(3); });
-    bad("origin 2", "distance_origin", [](Options& o) { o.distance_origin = 2; });
-    bad("origin -1", "distance_origin", [](Options& o) { o.distance_origin = -1; });
-    bad("infinite scale", "scale", [&](Options& o) { o.scale = infinity; });
-  }
-  template <class F>
-  static void bad_contexts(const heed::Batch&, F&&) {}
-  static typename P::Context context(const Case<P>&, std::vector<Matrix<S>>&) { return {}; }
+/// What the definition says of a case, everything: results and gradients.
+template <class Policy>
+void expect_oracle(const Case<Policy>& c) {
+  using S = typename Policy::Scalar;
+  Run<Policy> run(c);
+  run.forward(c);
+  run.backward(c);
+  const auto expected = Cases<Policy>::answer(c, run.in);
+  Verdict v;
+  MatchesOracle::compare<S>(v, c.label, "o", run.out.o, expected.o, 8);
+  MatchesOracle::compare<S>(v, c.label, "lse", run.out.lse, expected.lse, 8);
+  Cases<Policy>::compare_gradients(run.in, run.out, expected,
+                                   [&](const char* what, const Matrix<S>& got, const oracle::Gauged& gauged) {
+                                     MatchesOracle::compare<S>(v, c.label, what, got, gauged, 16);
+                                   });
+  EXPECT_TRUE(v.ok) << v.log;
+}
 
-  static Real part(const Instance<P>& in, Index i) {
-    if constexpr (dynamic)
-      return 1 / (1 + std::exp(-Real(in.fields.span(i, 0))));
-    else
-      return static_cast<void>(i), Real(in.own.span(0, 0));
+TEST(AdaptiveSpan, LongRowsCrossEveryBlock) {
+  for (const double z : {0.0, 130.3, 400.6, 611.7}) {
+    expect_oracle(one_case({.max_span = 700, .ramp = 32, .initial_span = z}, 900, 900));
+    expect_oracle(one_case({.max_span = 700, .ramp = 32, .initial_span = z, .sees_itself = false}, 450, 1000, 20));
   }
-  /// What the ramp has at x for row i; m and end - x.
-  static Real left(const Case<P>& c, const Instance<P>& in, Index i, Index x) {
-    return Real(c.options.max_span) * part(in, i) + Real(c.options.ramp) - Real(x);
-  }
-  static Real m(const Case<P>& c, const Instance<P>& in, Index i, Index x) {
-    return std::clamp(left(c, in, i, x) / Real(c.options.ramp), Real(0), Real(1));
-  }
-  /// Row of the table, and x, of key j (negative: history) for row i; whether there is such a row.
-  static Index distance(const Case<P>& c, Index i, Index j) {
-    return i + c.call.keys - c.call.queries - j - (c.options.sees_itself ? 0 : 1);
-  }
-  static bool sees(const Case<P>& c, const Instance<P>& in, Index i, Index j) {
-    const Index t = distance(c, i, j);
-    return t >= 0 && t < c.options.max_span && m(c, in, i, t + c.options.distance_origin) > 0;
-  }
-  static Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> seen(const Case<P>& c, const Instance<P>& in) {
-    Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> all(c.call.queries, c.call.keys);
-    for (Index i = 0; i < c.call.queries; ++i)
-      for (Index j = 0; j < c.call.keys; ++j) all(i, j) = sees(c, in, i, j);
-    return all;
-  }
-  /// For sure, and with some weight.
-  static bool sees_first(const Case<P>& c) {
-    const Index t = distance(c, c.call.queries - 1, 0);
-    return t >= 0 && t < c.options.max_span &&
-           static_cast<S>(t + c.options.distance_origin) < c.options.initial_span + c.options.ramp / 2;
-  }
-  /// At the longest span: what `cost` promises not to exceed.
-  static Index seen_pairs(const Case<P>& c) {
-    Index pairs = 0;
-    for (Index i = 0; i < c.call.queries; ++i)
-      for (Index j = 0; j < c.call.keys; ++j)
-        pairs += distance(c, i, j) >= 0 && distance(c, i, j) < c.options.max_span ? 1 : 0;
-    return pairs;
-  }
-  static std::pair<double, double> multiply_adds(const Case<P>&, double pairs, double d, double d_v) {
-    return {pairs * (2 * d + d_v), pairs * (6 * d + 2 * d_v)};
-  }
-  static bool keys_split(const Case<P>&) { return false; }
+}
 
-  struct Answer : oracle::Answer {
-    oracle::Gauged dtable, dspan;  // dspan [1, 1], or [n_q, 1]
-  };
-  static Answer answer(const Case<P>& c, const Instance<P>& in) {
-    using oracle::Grid;
-    const Index zeros =
-        c.options.zero_history ? c.options.max_span + std::max<Index>(0, c.call.queries - c.call.keys) : 0;
-    const auto with_history = [&](const Matrix<S>& x) {
-      Grid all = Grid::Zero(zeros + x.rows(), x.cols());
-      all.bottomRows(x.rows()) = x.template cast<Real>();
-      return all;
-    };
-    oracle::Problem problem;
-    problem.q = in.fields.q.template cast<Real>();
-    problem.k = with_history(in.fields.k);
-    problem.v = with_history(in.fields.v);
-    problem.d_o = in.d_o.template cast<Real>();
-    problem.d_lse = in.d_lse.template cast<Real>();
-    problem.scale = c.options.scale ? Real(*c.options.scale) : 1 / std::sqrt(Real(c.shape.key_dim));
-    const Grid table = in.shared.table.template cast<Real>();
-    const auto x = [&](Index i, Index j) { return distance(c, i, j - zeros) + c.options.distance_origin; };
-    problem.sees = [&](Index i, Index j) { return sees(c, in, i, j - zeros); };
-    problem.bias = [&](Index i, Index j) {
-      return problem.scale * problem.q.row(i).dot(table.row(distance(c, i, j - zeros))) +
-             std::log(m(c, in, i, x(i, j)));
-    };
-    problem.bias_gauge = [&](Index i, Index j) {  // log m is as uncertain as z and the sum z + R are
-      const Real weight = m(c, in, i, x(i, j)), log_m = std::abs(std::log(weight));
-      const Real magnitude = problem.q.row(i).cwiseAbs().dot(table.row(distance(c, i, j - zeros)).cwiseAbs());
-      const Real z = (dynamic ? 4 : 1) * Real(c.options.max_span) * part(in, i);
-      return problem.scale * magnitude + log_m +
-             (weight < 1 ? (z + Real(c.options.ramp)) / left(c, in, i, x(i, j)) : Real(0));
-    };
-
-    Answer a{oracle::softmax_attention(problem), oracle::Gauged(c.options.max_span, c.shape.key_dim),
-             oracle::Gauged(dynamic ? c.call.queries : 1, 1)};
-    for (Index i = 0; i < c.call.queries; ++i)
-      for (Index j = 0; j < problem.k.rows(); ++j) {
-        if (!problem.sees(i, j)) continue;
-        const Index t = distance(c, i, j - zeros);
-        const Real de = a.db.value(i, j), gauge = a.db.gauge(i, j), weight = m(c, in, i, x(i, j));
-        for (Index e = 0; e < c.shape.key_dim; ++e) {
-          a.dq.add(i, e, problem.scale * de * table(t, e), problem.scale * gauge * std::abs(table(t, e)));
-          a.dtable.add(t, e, problem.scale * de * problem.q(i, e), problem.scale * gauge * std::abs(problem.q(i, e)));
-        }
-        if (weight == 1) continue;
-        const Real p = part(in, i);
-        const Real factor =
-            Real(c.options.max_span) / Real(c.options.ramp) / weight * (dynamic ? p * (1 - p) : Real(1));
-        a.dspan.add(dynamic ? i : 0, 0, factor * de, factor * gauge);
+TEST(AdaptiveSpan, ZeroHistoryTakesWeight) {
+  for (const Index n_q : {1, 5, 40, 470})
+    for (const Index n_k : {0, 1, 5, 40, 470, 600})
+      for (const bool itself : {false, true}) {
+        expect_oracle(one_case(
+            {.max_span = 50, .ramp = 8, .initial_span = 20.3, .sees_itself = itself, .zero_history = true}, n_q, n_k));
+        Case<DynamicSpan<float>> c;
+        c.options = {.max_span = 50, .ramp = 8, .sees_itself = itself, .zero_history = true};
+        c.shape = {7, 9, 1};
+        c.call = {n_q, n_k};
+        expect_oracle(c);
       }
-    const Real rows = 1 + std::sqrt(Real(c.call.queries)) / 8;
-    a.dtable.gauge *= rows;
-    a.dspan.gauge *= rows;
-    a.dk.value = a.dk.value.bottomRows(c.call.keys).eval();
-    a.dk.gauge = a.dk.gauge.bottomRows(c.call.keys).eval();
-    a.dv.value = a.dv.value.bottomRows(c.call.keys).eval();
-    a.dv.gauge = a.dv.gauge.bottomRows(c.call.keys).eval();
-    return a;
-  }
-  template <class F>
-  static void compare_gradients(const Instance<P>&, const Results<P>& r, const Answer& a, F&& compare) {
-    compare("dq", r.d.q, a.dq);
-    compare("dk", r.d.k, a.dk);
-    compare("dv", r.d.v, a.dv);
-    compare("dtable", r.d_shared.table, a.dtable);
-    if constexpr (dynamic)
-      compare("dspan", r.d.span, a.dspan);
-    else
-      compare("dspan", r.d_own.span, a.dspan);
-  }
+}
 
-  static void change_kv_head(typename P::Projection::Params& p, Index kv, Index kv_heads) {
-    auto& qkv = [&]() -> auto& {
-      if constexpr (dynamic)
-        return p.qkv;
-      else
-        return p;
+/// The authors' procedure, step by step: the past is padded with zeros, the current token is no key, all max_span
+/// weights are normalised, then masked by a template that begins at 0, then normalised again with a small constant.
+TEST(AdaptiveSpan, MeetsTheAuthorsForm) {
+  const Index n = 60, most = 24, d = 8;
+  const double ramp = 5, part = 0.37;
+  P::Options options{.max_span = most, .ramp = ramp, .initial_span = part * most};
+  options.sees_itself = false;
+  options.zero_history = true;
+  const Case<P> c = one_case(options, n, n, d);
+  ::Run<P> run(c);
+  run.forward(c);
+  Matrix<double> k = Matrix<double>::Zero(most + n, d), v = k;
+  k.bottomRows(n) = run.in.fields.k;
+  v.bottomRows(n) = run.in.fields.v;
+  for (Index i = 0; i < n; ++i) {
+    Eigen::RowVectorXd weights(most);  // of the keys i ... i + most - 1, the last of which is the token before i
+    for (Index a = 0; a < most; ++a)
+      weights(a) = std::exp((run.in.fields.q.row(i).dot(k.row(i + a)) +
+                             run.in.fields.q.row(i).dot(run.in.shared.table.row(most - 1 - a))) /
+                            std::sqrt(double(d)));
+    weights /= weights.sum();
+    for (Index a = 0; a < most; ++a)
+      weights(a) *= std::clamp((double(1 - most + a) + part * most) / ramp + 1, 0.0, 1.0);
+    weights /= weights.sum() + 1e-8;
+    const Eigen::RowVectorXd o = weights * v.middleRows(i, most);
+    for (Index e = 0; e < d; ++e) EXPECT_NEAR(run.out.o(i, e), o(e), 1e-6) << i;
+  }
+}
+
+TEST(AdaptiveSpan, PaperAndCodeDifferByOne) {
+  // z = 0: weights fall from 1 (code) or (R - 1) / R (paper) over the keys before the token.
+  for (const Index origin : {0, 1}) {
+    P::Options options{.max_span = 10, .ramp = 4, .sees_itself = false, .distance_origin = origin};
+    const Case<P> c = one_case(options, 12, 12, 4);
+    ::Run<P> run(c);
+    run.in.fields.q.setZero();
+    run.forward(c);
+    double sum = 0;
+    Eigen::RowVectorXd o = Eigen::RowVectorXd::Zero(4);
+    for (Index x = origin; x < 4; ++x) {
+      sum += double(4 - x) / 4;
+      o += double(4 - x) / 4 * run.in.fields.v.row(11 - 1 - (x - origin));
     }
-    ();
-    const Index d = qkv.wk.cols() / kv_heads, d_v = qkv.wv.cols() / kv_heads;
-    qkv.wk.middleCols(kv * d, d).array() += S(0.5);
-    qkv.wv.middleCols(kv * d_v, d_v).array() += S(0.5);
+    EXPECT_NEAR(run.out.lse(11), std::log(sum), 1e-14);
+    for (Index e = 0; e < 4; ++e) EXPECT_NEAR(run.out.o(11, e), o(e) / sum, 1e-14);
+    EXPECT_EQ(run.out.lse(0), -std::numeric_limits<double>::infinity()) << "the first token has nothing before it";
+    EXPECT_TRUE((run.out.o.row(0).array() == 0).all());
   }
-};
-template <class S, heed::SpanFrom from>
-struct Cases<AdaptiveSpan<S, from>> : SpanCases<AdaptiveSpan<S, from>> {};
+}
 
-struct AdaptiveSpanFamily {
-  template <class S>
-  using Of = AdaptiveSpan<S>;
-};
-struct DynamicSpanFamily {
-  template <class S>
-  using Of = DynamicSpan<S>;
-};
+TEST(AdaptiveSpan, NoSpanStillSeesItself) {
+  const Case<P> c = one_case({.max_span = 10, .ramp = 1}, 9, 9);
+  ::Run<P> run(c);
+  run.forward(c);
+  for (Index i = 0; i < 9; ++i)
+    for (Index e = 0; e < 16; ++e) EXPECT_NEAR(run.out.o(i, e), run.in.fields.v(i, e), 1e-15);
+}
+
+/// The whole span over everything: causal attention with q.table as a bias, and no gradient for the span.
+TEST(AdaptiveSpan, WholeSpanIsDenseAttention) {
+  const Index n = 150, d = 16;
+  const Case<P> c = one_case({.max_span = 200, .ramp = 20, .initial_span = 180}, n, n, d);
+  ::Run<P> run(c);
+  run.forward(c);
+  run.backward(c);
+  using Dense = heed::Tiled<double>;
+  const Dense dense({.causal = true}, c.shape);
+  Matrix<double> bias = Matrix<double>::Zero(n, n), dbias = bias;
+  for (Index i = 0; i < n; ++i)
+    for (Index j = 0; j <= i; ++j)
+      bias(i, j) = run.in.fields.q.row(i).dot(run.in.shared.table.row(i - j)) / std::sqrt(double(d));
+  heed::ScoreBias<double> context{.blocks = {heed::view(std::as_const(bias))},
+                                  .per = heed::BiasPer::sequence_and_head,
+                                  .gradient = {heed::view(dbias)}};
+  heed::NoParams none;
+  const heed::Head<Dense> head{none, none, context, 0, 0};
+  Results<P> r;
+  clear_gradients(run.in, r);
+  r.o.resize(n, d), r.lse.resize(n);
+  Dense::Cache cache;
+  heed::Arena scratch;
+  dense.forward(head, views(std::as_const(run.in.fields)), {heed::view(r.o), heed::view(r.lse)}, cache, scratch);
+  dense.backward(head, views(std::as_const(run.in.fields)),
+                 {heed::view(std::as_const(r.o)), heed::view(std::as_const(r.lse))},
+                 {heed::view(std::as_const(run.in.d_o)), heed::view(std::as_const(run.in.d_lse))}, cache, views(r.d),
+                 {none, none}, scratch);
+  for (Index i = 0; i < n; ++i)
+    for (Index j = 0; j <= i; ++j) {
+      const double de = dbias(i, j) / std::sqrt(double(d));
+      r.d.q.row(i) += de * run.in.shared.table.row(i - j);
+      r.d_shared.table.row(i - j) += de * run.in.fields.q.row(i);
+    }
+  const auto near = [](const char* what, const Matrix<double>& a, const Matrix<double>& b) {
+    EXPECT_LT((a - b).cwiseAbs().maxCoeff(), 1e-12 * (1 + b.cwiseAbs().maxCoeff())) << what;
+  };
+  near("o", run.out.o, r.o);
+  near("lse", run.out.lse, r.lse);
+  near("dq", run.out.d.q, r.d.q);
+  near("dk", run.out.d.k, r.d.k);
+  near("dv", run.out.d.v, r.d.v);
+  near("dtable", run.out.d_shared.table, r.d_shared.table);
+  EXPECT_EQ(run.out.d_own.span(0, 0), 0);
+}
+
+A::Options layer_of(Index most, double ramp) {
+  A::Options o{.d_model = 12, .heads = 4, .kv_heads = 2, .head_dim = 5, .value_dim = 3};
+  o.policy.max_span = most;
+  o.policy.ramp = ramp;
+  return o;
+}
+
+/// Heads with spans of their own, the table owned by the layer: gradients of everything are the differences.
+TEST(AdaptiveSpan, HeadsHaveTheirOwnSpans) {
+  using L = heed::Owning<A>;
+  const L layer(layer_of(16, 4));
+  Random random(3);
+  L::Params params = layer.init(random);
+  const double parts[] = {0.02, 0.21, 0.55, 0.97};
+  for (std::size_t h = 0; h < 4; ++h) params.own.heads[h].span(0, 0) = parts[h];
+  const Batch batch = Batch::ragged({17, 0, 60});
+  const Matrix<double> x = heed::random_normal<double>(random, 77, 12, 1),
+                       w = heed::random_normal<double>(random, 77, 12, 1);
+  L::Cache cache;
+  L::Params gradient = heed::zeros_like(params);
+  layer.forward(params, x, batch, cache);
+  layer.backward(params, x, batch, cache, w, gradient);
+  Index moved = 0;
+  heed::for_each(
+      [&](const std::string& path, Matrix<double>& m, const Matrix<double>& g) {
+        for (Index i = 0; i < m.size(); i += path.find("span") == std::string::npos ? 7 : 1) {
+          const double before = m.data()[i];
+          m.data()[i] = before + 1e-5;
+          const double above = (layer.forward(params, x, batch, cache).array() * w.array()).sum();
+          m.data()[i] = before - 1e-5;
+          const double difference = (above - (layer.forward(params, x, batch, cache).array() * w.array()).sum()) / 2e-5;
+          m.data()[i] = before;
+          EXPECT_NEAR(g.data()[i], difference, 1e-7 * std::max(1.0, std::abs(difference))) << path << "[" << i << "]";
+          moved += std::abs(difference) > 1e-3 ? 1 : 0;
+        }
+      },
+      params, gradient);
+  EXPECT_GT(moved, 20);
+}
+
+TEST(AdaptiveSpan, HeadsPayForTheirOwnSpan) {
+  const P policy({.max_span = 8192}, {64, 64, 2});
+  const P::Params narrow{Matrix<double>::Constant(1, 1, 64.0 / 8192)}, wide{Matrix<double>::Constant(1, 1, 1)};
+  const P::Shared shared;
+  const P::Context context;
+  const heed::CallShape call{16384, 16384};
+  const double all = policy.cost(call).forward;
+  EXPECT_EQ(policy.cost(heed::Head<P>{wide, shared, context, 0, 1}, call).forward, all);
+  EXPECT_EQ(policy.cost(heed::Head<P>{narrow, shared, context, 0, 0}, call).forward,
+            3.0 * 64 * (96 * 97 / 2 + (16384.0 - 96) * 96));
+}
+
+TEST(AdaptiveSpan, PenaltyAndClamp) {
+  const P policy({.max_span = 50}, {4, 4, 3});
+  std::vector<P::Params> heads(3), gradient(3);
+  for (std::size_t h = 0; h < 3; ++h) {
+    heads[h].span.setConstant(1, 1, 0.2 + 0.1 * double(h));
+    gradient[h].span.setConstant(1, 1, 1);
+  }
+  const double lambda = 0.125;
+  EXPECT_NEAR(policy.penalty(heads, lambda), lambda / 3 * (10 + 15 + 20), 1e-14);  // lambda / M sum z
+  policy.penalty_backward(lambda, gradient);
+  for (std::size_t h = 0; h < 3; ++h) {
+    const double before = policy.penalty(heads, lambda);
+    heads[h].span(0, 0) += 0.25;
+    EXPECT_NEAR(gradient[h].span(0, 0) - 1, (policy.penalty(heads, lambda) - before) / 0.25, 1e-12);
+  }
+  EXPECT_EQ(policy.penalty({}, lambda), 0);
+  heads[0].span(0, 0) = -0.3;
+  heads[1].span(0, 0) = 1.75;
+  heads[2].span(0, 0) = 0.5;
+  P::clamp(heads);
+  EXPECT_EQ(heads[0].span(0, 0), 0);
+  EXPECT_EQ(heads[1].span(0, 0), 1);
+  EXPECT_EQ(heads[2].span(0, 0), 0.5);
+}
+
+TEST(AdaptiveSpan, RefusesParametersThatAreNone) {
+  const A layer(layer_of(16, 4));
+  Random random(3);
+  const A::Params good = layer.init(random);
+  const A::Shared table = layer.init_shared(random);
+  const Matrix<double> x = heed::random_normal<double>(random, 9, 12, 1);
+  const Batch batch = Batch::one(9);
+  A::Cache cache;
+  const Matrix<double> y = layer.forward({good, table}, x, batch, cache);
+  const auto refused = [&](const A::Params& params, const A::Shared& shared, const std::string& names) {
+    A::Params gradient = heed::zeros_like(params);
+    A::Shared d_table = heed::zeros_like(shared);
+    const auto throws = [&](const auto& call) {
+      try {
+        call();
+        ADD_FAILURE() << "accepted: " << names;
+      } catch (const heed::ShapeError& e) {
+        EXPECT_NE(std::string(e.what()).find(names), std::string::npos) << e.what();
+      }
+    };
+    throws([&] { layer.forward({params, shared}, x, batch, cache); });
+    EXPECT_TRUE(same_bits(cache.y.view(), y));
+    throws([&] { layer.backward({params, shared}, x, batch, cache, x, {gradient, d_table}); });
+    const auto is_zero = [](const Matrix<double>& g) { EXPECT_TRUE((g.array() == 0).all()); };
+    heed::for_each_leaf(is_zero, gradient);
+    heed::for_each_leaf(is_zero, d_table);
+  };
+  for (const double part : {-1e-6, 1.0001, std::numeric_limits<double>::quiet_NaN(),
+                            std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()}) {
+    A::Params bad = good;
+    bad.heads[2].span(0, 0) = part;
+    refused(bad, table, "weights.heads.2.span");
+  }
+  A::Params bad = good;
+  bad.heads[2].span.setZero(1, 2);
+  refused(bad, table, "weights.heads.2.span");
+  for (const auto& [rows, cols] : {std::pair<Index, Index>{15, 5}, {17, 5}, {16, 4}, {16, 6}, {0, 0}})
+    refused(good, {Matrix<double>::Zero(rows, cols)}, "shared.table");
+}
+
+/// A stream far longer than the longest span, in chunks of any size, has the rows of the batch, and what it holds does
+/// not depend on its length.
+template <class L>
+void long_stream(typename L::Options options, double tolerance) {
+  const L layer(options);
+  Random random(3);
+  typename L::Params params = layer.init(random);
+  heed::for_each_leaf([&](auto& m) { m = heed::random_normal<double>(random, m.rows(), m.cols(), 0.4); },
+                      params.projection);
+  if constexpr (std::is_same_v<L, A>)
+    for (std::size_t h = 0; h < 4; ++h) params.heads[h].span(0, 0) = 0.1 + 0.29 * double(h);
+  const typename L::Shared shared = layer.init_shared(random);
+  const Index n = 1500, longest = 70;
+  const Matrix<double> x = heed::random_normal<double>(random, n, 12, 1);
+  typename L::Cache cache;
+  const Matrix<double> y = layer.forward({params, shared}, x, Batch::one(n), cache);
+  auto state = layer.start(1, n, longest);
+  EXPECT_EQ(state.heads[0].room(), layer.start(1, 100 * n, longest).heads[0].room());
+  EXPECT_LT(state.heads[0].room(), 2 * (options.policy.max_span + longest) + 64);
+  const Batch chunk = Batch::one(longest);
+  layer.step({params, shared}, state, x.topRows(longest), chunk);
+  for (Index at = longest, round = 0; at < n; ++round) {
+    const Index size = std::min(n - at, round % 3 == 0 ? Index{1} : random.below(longest + 1));
+    const Batch batch = Batch::one(size);
+    const Matrix<double> rows = x.middleRows(at, size);
+    const long before = allocations::calls;
+    const auto got = layer.step({params, shared}, state, rows, batch);
+    EXPECT_EQ(allocations::calls, before);
+    ASSERT_LT((got - y.middleRows(at, size)).cwiseAbs().sum(), tolerance) << at;
+    at += size;
+  }
+}
+TEST(AdaptiveSpan, LongStreams) {
+  for (const bool zeros : {false, true}) {
+    A::Options options = layer_of(100, 9);
+    options.policy.zero_history = zeros;
+    options.policy.sees_itself = !zeros;
+    long_stream<A>(options, 1e-12);
+    Attention<DynamicSpan<double>>::Options dynamic{.d_model = 12, .heads = 4, .kv_heads = 2, .head_dim = 5};
+    dynamic.policy.max_span = 100;
+    dynamic.policy.ramp = 9;
+    dynamic.policy.zero_history = zeros;
+    long_stream<Attention<DynamicSpan<double>>>(dynamic, 1e-12);
+  }
+}
+
+}  // namespace

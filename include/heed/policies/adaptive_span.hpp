@@ -455,7 +455,7 @@ template <class S>
 using DynamicSpan = AdaptiveSpan<S, SpanFrom::query>;
 
 static_assert(RegisteredPolicy<AdaptiveSpan<float>> && StreamingPolicy<AdaptiveSpan<float>> &&
-              RowwisePolicy<AdaptiveSpan<float>>);
+              RowwisePolicy<AdaptiveSpan<float>> && HeadCostPolicy<AdaptiveSpan<float>>);
 static_assert(RegisteredPolicy<DynamicSpan<float>> && StreamingPolicy<DynamicSpan<float>> &&
               RowwisePolicy<DynamicSpan<float>>);
 
