@@ -16,8 +16,9 @@
 ///
 /// A tile of queries meets its keys in order, and so its distances: each is multiplied with all queries of the tile once,
 /// E^T [distances][queries] = table Q^T, and kept in a ring for the next keys. Scores are diagonals of it, which are read
-/// packet by packet (`shear`). Backward writes the cotangents of the scores along the same diagonals, and multiplies what
-/// is complete with the table (dq) and the queries (d table).
+/// packet by packet (`shear`). Backward writes the cotangents of the scores along the same diagonals into another ring,
+/// and multiplies what leaves it with the table (dq) and the queries (d table). Kernels may take a tile in parts, some
+/// lanes of it at a time: the rings are of the whole tile.
 
 namespace heed::detail {
 
@@ -55,15 +56,23 @@ void shear(Index begin, Index end, const From& from, const To& to) {
 template <class S>
 inline constexpr Index distance_ring = Index{std::bit_ceil(std::size_t{tile_queries<S> + tile_keys})};
 
-/// Buffers of a DistanceTerm, and what they hold.
+/// Which distances of which tile of queries a ring holds.
+struct RingHold {
+  Index row = -1, rows = 0;
+  Range distances;
+
+  bool has(Range range) const { return intersect(distances, range) == range; }
+  /// What can stay when `range` comes in: what touches it and has room beside it, else an empty range at its end.
+  Range staying(Range range, Index ring) const {
+    const Range near = intersect(distances, {range.end - ring, range.begin + ring});
+    return near.empty() || near.end < range.begin || near.begin > range.end ? Range{range.end, range.end} : near;
+  }
+};
+
+/// Buffers of a DistanceTerm.
 template <class S>
 struct DistanceBuffers {
-  /// The distances in a ring, of which tile of queries.
-  struct Held {
-    Index row = -1, rows = 0;
-    Range distances;
-  };
-  Held *scores, *cotangents;
+  RingHold *scores, *cotangents;
   S *qt, *e;                 // scale * q, transposed [d][tile_queries]; ring of E^T
   S *table, *q, *dq;         // the table, if its rows are not whole packets; scale * q, and sums of dq / scale
   S *de, *d_table, *finite;  // ring of the cotangents; sums of d table; see product_where_seen
@@ -74,7 +83,7 @@ struct DistanceBuffers {
     constexpr Index width = tile_queries<S>, ring = distance_ring<S>;
     const Index padded = packet_padded<S>(d);
     const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
-    scores = take(static_cast<Held*>(nullptr), 2);
+    scores = take(static_cast<RingHold*>(nullptr), 2);
     cotangents = scores + 1;
     qt = numbers(d * width);
     e = numbers(ring * width);
@@ -107,15 +116,15 @@ namespace heed {
 template <class S, class Ramp>
 class DistanceTerm {
  public:
-  /// Forward: `table` has a row for each distance, at least `distances` of them.
-  DistanceTerm(ConstView<S> q, ConstView<S> table, Index distances, Index nearest, S scale, const Ramp& ramp,
-               Arena& scratch)
-      : DistanceTerm(q, table, distances, nearest, scale, ramp, {nullptr, 0, 0, Eigen::OuterStride<>(0)}, false,
+  /// Forward, for the query rows `rows`; `table` has a row for each distance.
+  DistanceTerm(ConstView<S> q, Range rows, ConstView<S> table, Index distances, Index nearest, S scale,
+               const Ramp& ramp, Arena& scratch)
+      : DistanceTerm(q, rows, table, distances, nearest, scale, ramp, {nullptr, 0, 0, Eigen::OuterStride<>(0)}, false,
                      scratch) {}
   /// Backward: `pull` adds to `dq`, and `finish` adds the gradient of the table.
   DistanceTerm(ConstView<S> q, ConstView<S> table, Index distances, Index nearest, S scale, const Ramp& ramp,
                View<S> dq, Arena& scratch)
-      : DistanceTerm(q, table, distances, nearest, scale, ramp, dq, true, scratch) {}
+      : DistanceTerm(q, {0, q.rows()}, table, distances, nearest, scale, ramp, dq, true, scratch) {}
   /// Bytes of scratch that one takes.
   static std::size_t scratch(Index distances, Index d, bool backward) {
     return detail::DistanceBuffers<S>::bytes(distances, d, backward);
@@ -131,14 +140,14 @@ class DistanceTerm {
       return;
     }
     for_each_part(tile, [&](Index base, Index keys, Index c) {
-      hold(tile, {base - keys + 1, base + tile.stride});
+      const S* const e = at_.e + hold(tile, {base - keys + 1, base + tile.stride});
       for (Index v = 0; v < tile.stride; v += detail::lanes<S>) {
         S* const to = s + c * tile.stride + v;
         detail::shear<S>(
-            base + v - keys + 1, base + v + 1, [&](Index t) { return detail::load(slot(at_.e, t) + v); },
-            [&](Index t, const detail::Packet<S>& e) {
+            base + v - keys + 1, base + v + 1, [&](Index t) { return detail::load(slot(e, t) + v); },
+            [&](Index t, const detail::Packet<S>& x) {
               S* const at = to + (base + v - t) * tile.stride;
-              detail::store<S>(at, detail::padd(detail::load(at), e));
+              detail::store<S>(at, detail::padd(detail::load(at), x));
             });
       }
     });
@@ -146,7 +155,7 @@ class DistanceTerm {
 
   void pull(const Tile& tile, const S* ds) const {
     for_each_part(tile, [&](Index base, Index keys, Index c) {
-      open(tile, {base - keys + 1, base + tile.stride});
+      S* const de = at_.de + open(tile, {base - keys + 1, base + tile.stride});
       for (Index v = 0; v < tile.stride; v += detail::lanes<S>) {
         const S* const from = ds + c * tile.stride + v;
         detail::shear<S>(
@@ -154,9 +163,9 @@ class DistanceTerm {
             [&](Index i) {
               return i >= 0 && i < keys ? detail::load(from + i * tile.stride) : detail::broadcast(S(0));
             },
-            [&](Index i, const detail::Packet<S>& de) {
-              S* const at = slot(at_.de, base + v - i) + v;
-              detail::store<S>(at, detail::padd(detail::load(at), de));
+            [&](Index i, const detail::Packet<S>& x) {
+              S* const at = slot(de, base + v - i) + v;
+              detail::store<S>(at, detail::padd(detail::load(at), x));
             });
       }
     });
@@ -169,9 +178,10 @@ class DistanceTerm {
   }
 
  private:
-  DistanceTerm(ConstView<S> q, ConstView<S> table, Index distances, Index nearest, S scale, const Ramp& ramp,
-               View<S> dq, bool backward, Arena& scratch)
+  DistanceTerm(ConstView<S> q, Range rows, ConstView<S> table, Index distances, Index nearest, S scale,
+               const Ramp& ramp, View<S> dq, bool backward, Arena& scratch)
       : q_(q),
+        rows_(rows),
         dq_(dq),
         table_(table),
         ramp_(ramp),
@@ -189,7 +199,16 @@ class DistanceTerm {
   }
 
   static constexpr Index width = detail::tile_queries<S>, ring = detail::distance_ring<S>;
-  static S* slot(S* of, Index t) { return of + (t & (ring - 1)) * width; }
+  template <class T>
+  static T* slot(T* of, Index t) {
+    return of + (t & (ring - 1)) * width;
+  }
+  /// The tile that these lanes are of; or, if they are of two, themselves.
+  Range whole(const Tile& part) const {
+    const Index row = rows_.begin + (part.row - rows_.begin) / width * width;
+    return part.row + part.stride <= row + width ? Range{row, std::min(row + width, rows_.end)}
+                                                 : Range{part.row, part.row + part.rows};
+  }
 
   /// f(distance of the first query and the first key, keys, first key) for parts of the tile that fit the ring.
   template <class F>
@@ -223,59 +242,64 @@ class DistanceTerm {
     }
   }
 
-  /// Has E^T of the tile's queries and all distances of `range`; distances that the table does not have are 0.
-  void hold(const Tile& tile, Range range) const {
-    auto& held = *at_.scores;
-    if (held.row != tile.row || held.rows != tile.rows) {
-      held = {tile.row, tile.rows, {range.end, range.end}};
-      detail::transpose_rows(q_.data() + tile.row * q_.outerStride(), q_.outerStride(), tile.rows, q_.cols(), scale_,
-                             at_.qt, tile.stride);
+  /// Has E^T of the tile's queries and all distances of `range`; distances that the table does not have are 0. Returns
+  /// the lane of the first of these queries.
+  Index hold(const Tile& part, Range range) const {
+    detail::RingHold& held = *at_.scores;
+    const Range tile = whole(part);
+    if (held.row != tile.begin || held.rows != tile.size()) {
+      held = {tile.begin, tile.size(), {range.end, range.end}};
+      detail::transpose_rows(q_.data() + tile.begin * q_.outerStride(), q_.outerStride(), tile.size(), q_.cols(),
+                             scale_, at_.qt, detail::packet_padded<S>(tile.size()));
     }
-    const Range kept = intersect(held.distances, range);
-    if (kept.empty()) {
-      multiply(tile, range);
-    } else {
-      multiply(tile, {range.begin, kept.begin});
-      multiply(tile, {kept.end, range.end});
+    if (!held.has(range)) {
+      const Range stays = held.staying(range, ring);
+      multiply({range.begin, stays.begin});
+      multiply({stays.end, range.end});
+      held.distances = {std::min(range.begin, stays.begin), std::max(range.end, stays.end)};
     }
-    held.distances = range;
+    return part.row - tile.begin;
   }
-  void multiply(const Tile& tile, Range range) const {
+  void multiply(Range range) const {
+    const Index row = at_.scores->row, rows = at_.scores->rows, padded = detail::packet_padded<S>(rows);
     for (Index t = range.begin; t < range.end; ++t)
-      if (t < 0 || t >= distances_) std::fill_n(slot(at_.e, t), tile.stride, S(0));
+      if (t < 0 || t >= distances_) std::fill_n(slot(at_.e, t), padded, S(0));
     for_each_piece(range, [&](Index t, Index n) {
-      detail::tile_product<detail::Operand::plain>(n, tile.stride / detail::lanes<S>, q_.cols(),
+      detail::tile_product<detail::Operand::plain>(n, padded / detail::lanes<S>, q_.cols(),
                                                    table_.data() + t * table_.outerStride(), table_.outerStride(),
-                                                   at_.qt, tile.stride, slot(at_.e, t), width, detail::Start::zero);
-      for (Index i = t; i < t + n; ++i) ramp_.add(tile.row, tile.rows, i, slot(at_.e, i));
+                                                   at_.qt, padded, slot(at_.e, t), width, detail::Start::zero);
+      for (Index i = t; i < t + n; ++i) ramp_.add(row, rows, i, slot(at_.e, i));
     });
   }
 
-  /// Makes room for the cotangents of `range`: what lies outside is complete.
-  void open(const Tile& tile, Range range) const {
-    auto& held = *at_.cotangents;
-    if (held.row != tile.row || held.rows != tile.rows) {
+  /// Makes room for the cotangents of `range`. What has to leave is complete, if keys come in order. Returns the lane of
+  /// the first of these queries.
+  Index open(const Tile& part, Range range) const {
+    detail::RingHold& held = *at_.cotangents;
+    const Range tile = whole(part);
+    if (held.row != tile.begin || held.rows != tile.size()) {
       close();
-      held = {tile.row, tile.rows, {range.end, range.end}};
-      for (Index r = 0; r < tile.rows; ++r) {
-        const S* const from = q_.data() + (tile.row + r) * q_.outerStride();
+      held = {tile.begin, tile.size(), {range.end, range.end}};
+      for (Index r = 0; r < tile.size(); ++r) {
+        const S* const from = q_.data() + (tile.begin + r) * q_.outerStride();
         S* const to = at_.q + r * padded_;
         for (Index e = 0; e < q_.cols(); ++e) to[e] = scale_ * from[e];
         std::fill_n(to + q_.cols(), padded_ - q_.cols(), S(0));
       }
-      std::fill_n(at_.dq, tile.rows * padded_, S(0));
+      std::fill_n(at_.dq, tile.size() * padded_, S(0));
     }
-    Range kept = intersect(held.distances, range);
-    if (kept.empty())
-      kept = {range.end, range.end}, flush(held.distances);
-    else
-      flush({held.distances.begin, kept.begin}), flush({kept.end, held.distances.end});
-    for (Index t = range.begin; t < range.end; ++t)
-      if (t < kept.begin || t >= kept.end) std::fill_n(slot(at_.de, t), width, S(0));
-    held.distances = range;
+    if (!held.has(range)) {
+      const Range stays = held.staying(range, ring);
+      flush({held.distances.begin, std::min(held.distances.end, stays.begin)});
+      flush({std::max(held.distances.begin, stays.end), held.distances.end});
+      for (Index t = range.begin; t < range.end; ++t)
+        if (t < stays.begin || t >= stays.end) std::fill_n(slot(at_.de, t), width, S(0));
+      held.distances = {std::min(range.begin, stays.begin), std::max(range.end, stays.end)};
+    }
+    return part.row - tile.begin;
   }
   void close() const {
-    auto& held = *at_.cotangents;
+    detail::RingHold& held = *at_.cotangents;
     if (held.row < 0) return;
     flush(held.distances);
     View<S> dq = dq_;
@@ -302,6 +326,7 @@ class DistanceTerm {
   }
 
   ConstView<S> q_;
+  Range rows_;
   View<S> dq_;
   ConstView<S> table_;
   const Ramp& ramp_;

@@ -83,6 +83,8 @@ class HeadSpan {
     return keys.end <= positions.begin - nearest_ + 1 && keys.begin >= positions.end - nearest_ - reach_;
   }
 
+  /// Distances that some query sees.
+  Index distances() const { return reach_; }
   bool sees_distance(Index, Index t) const { return t < reach_; }
   void add(Index, Index rows, Index t, S* e) const {
     if (t < first_ || t >= reach_) return;
@@ -123,6 +125,7 @@ class QuerySpans {
       end_[i - begin_] = end_of(i);
       sum_[i - begin_] = S(0);
       reach_[i - begin_] = ramp.reach(end_of(i));
+      longest_ = std::max(longest_, reach_[i - begin_]);
     }
   }
   static std::size_t scratch(Index rows) { return 2 * Arena::size_of<S>(rows) + Arena::size_of<Index>(rows); }
@@ -141,6 +144,7 @@ class QuerySpans {
     return true;
   }
 
+  Index distances() const { return longest_; }
   bool sees_distance(Index row, Index t) const { return t < reach_[row - begin_]; }
   void add(Index row, Index rows, Index t, S* e) const {
     std::array<S, std::size_t{tile_queries<S>}> m;
@@ -166,7 +170,7 @@ class QuerySpans {
  private:
   Index reach(Index p) const { return reach_[p - shift_ - begin_]; }
   SoftRamp<S> ramp_;
-  Index nearest_, shift_, begin_;
+  Index nearest_, shift_, begin_, longest_ = 0;
   S *end_, *sum_;  // z + R; sums of dE / m on the ramp
   Index* reach_;
 };
@@ -326,7 +330,8 @@ class AdaptiveSpan {
     const Arena::Frame frame(scratch);
     const Index n_k = state.keys().size();
     const auto spans = spans_of(h, in, {0, in.q.rows()}, n_k - in.q.rows(), scratch);
-    const DistanceTerm term(in.q, view(h.shared.table), distances(n_k), nearest(), logits_.scale, spans, scratch);
+    const DistanceTerm term(in.q, {0, in.q.rows()}, view(h.shared.table), std::min(spans.distances(), n_k), nearest(),
+                            logits_.scale, spans, scratch);
     softmax_stream(spans, term, logits_, in.q, state.keys(), state.values(), 1, out, scratch);
   }
 
@@ -373,16 +378,16 @@ class AdaptiveSpan {
                     Arena& scratch) const {
     const Arena::Frame frame(scratch);
     const Span spans = spans_of(h, in, rows, in.k.rows() - in.q.rows(), scratch);
-    const DistanceTerm term(in.q, view(h.shared.table), distances(in.k.rows()), nearest(), logits_.scale, spans,
-                            scratch);
+    const DistanceTerm term(in.q, rows, view(h.shared.table), std::min(spans.distances(), in.k.rows()), nearest(),
+                            logits_.scale, spans, scratch);
     softmax_forward(spans, term, logits_, {in.q, in.k, in.v}, rows, out, scratch);
   }
   void pull(const Head<AdaptiveSpan>& h, const Fields<ConstView<S>>& in, ConstOut<S> out, ConstOut<S> dout,
             const Fields<View<S>>& din, View<S> dk, View<S> dv, const HeadGradient<AdaptiveSpan>& g,
             Arena& scratch) const {
     const Span spans = spans_of(h, in, {0, in.q.rows()}, in.k.rows() - in.q.rows(), scratch);
-    const DistanceTerm term(in.q, view(h.shared.table), distances(in.k.rows()), nearest(), logits_.scale, spans, din.q,
-                            scratch);
+    const DistanceTerm term(in.q, view(h.shared.table), std::min(spans.distances(), in.k.rows()), nearest(),
+                            logits_.scale, spans, din.q, scratch);
     softmax_backward(spans, term, logits_, {in.q, in.k, in.v}, out, dout, Qkv<View<S>>{din.q, dk, dv}, scratch);
     term.finish(view(g.shared.table));
     const S longest = static_cast<S>(options_.max_span);  // z = longest part
