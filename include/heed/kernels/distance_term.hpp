@@ -4,6 +4,7 @@
 #include <heed/core/arena.hpp>
 #include <heed/core/fields.hpp>
 #include <heed/kernels/score_tile.hpp>
+#include <heed/kernels/pack.hpp>
 #include <heed/kernels/softmax_backward.hpp>
 #include <heed/kernels/thin_product.hpp>
 
@@ -194,7 +195,7 @@ class DistanceTerm {
     std::construct_at(at_.cotangents);
     if (!backward) return;
     if (at_.table != nullptr)
-      detail::gather_rows(table.data(), table.outerStride(), distances, q.cols(), at_.table, padded_);
+      detail::pack(distances, q.cols(), table.data(), table.outerStride(), at_.table, padded_);
     std::fill_n(at_.d_table, distances * padded_, S(0));
   }
 
