@@ -207,8 +207,9 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
   const Index n_tiles = ForwardScratch<S>::n_tiles(rows.size());
   const Ranges all = open_tiles(pattern, logits.scale, q, n_k, padded, rows, group, scratch);
   for (const Range range : all)
-    for (Index from = range.begin; from < range.end; from += block_keys) {
-      const Range block = {from, std::min(range.end, from + block_keys)};
+    for (Index from = range.begin, next; from < range.end; from = next) {
+      next = (from / block_keys + 1) * block_keys;  // wherever the range begins: cuts must not depend on later rows
+      const Range block = {from, std::min(range.end, next)};
       const S* v = all_values.data() + from * all_values.outerStride();
       if (scratch.k) gather_rows(all_keys.at(from), all_keys.stride, block.size(), d, scratch.k, d);
       if (scratch.v) gather_rows(v, all_values.outerStride(), block.size(), d_v, scratch.v, padded);

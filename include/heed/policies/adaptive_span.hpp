@@ -130,9 +130,10 @@ class QuerySpans {
   }
   static std::size_t scratch(Index rows) { return 2 * Arena::size_of<S>(rows) + Arena::size_of<Index>(rows); }
 
-  /// Begins at whole tiles of keys: how the keys of a row are cut must not depend on later queries.
+  /// Begins at whole tiles of keys, and at least one before the query: how the keys of a row are cut must not depend on
+  /// the spans of later queries.
   void keys(Range positions, Index, Ranges& ranges) const {
-    Index begin = positions.end;
+    Index begin = positions.begin - tile_keys;
     for (Index p = positions.begin; p < positions.end; ++p) begin = std::min(begin, p - nearest_ - reach(p) + 1);
     ranges.add({std::max<Index>(begin, 0) / tile_keys * tile_keys, positions.end - nearest_});
   }
