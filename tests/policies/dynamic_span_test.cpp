@@ -37,6 +37,37 @@ void later_spans_move_nothing() {
     }
   }
 }
+TEST(DynamicSpan, PenaltyIsTheMeanSpan) {
+  using Projection = heed::ProjectQkvSpan<double>;
+  const Projection projection({},
+                              {.d_model = 5, .d_memory = 5, .heads = 3, .kv_heads = 3, .key_dim = 2, .value_dim = 2});
+  heed::Random random(1);
+  Projection::Params p = projection.init(random);
+  Matrix<double> x = heed::random_normal<double>(random, 9, 5, 1), dx = Matrix<double>::Zero(9, 5);
+  const heed::Batch batch = heed::Batch::padded({3, 0, 2}, 3);
+  const double weight = 1e-3 * 100 / (5 * 3);  // lambda max_span / (queries heads)
+  Projection::Params g = heed::zeros_like(p);
+  projection.penalty_backward(p, heed::view(std::as_const(x)), batch, weight, g, heed::view(dx));
+  const auto value = [&] { return projection.penalty(p, heed::view(std::as_const(x)), batch, weight); };
+  double mean = 0;
+  for (const Index i : {0, 1, 2, 6, 7})
+    for (Index h = 0; h < 3; ++h)
+      mean += 100 / (1 + std::exp(-(x.row(i).dot(p.wspan.col(h)) + p.bspan(0, h)))) / (5 * 3);
+  EXPECT_NEAR(value(), 1e-3 * mean, 1e-15);
+  const auto probe = [&](const std::string& path, Matrix<double>& m, const Matrix<double>& d) {
+    for (Index i = 0; i < m.size(); ++i) {
+      const double before = m.data()[i];
+      m.data()[i] = before + 1e-5;
+      const double above = value();
+      m.data()[i] = before - 1e-5;
+      EXPECT_NEAR(d.data()[i], (above - value()) / 2e-5, 1e-9) << path << "[" << i << "]";
+      m.data()[i] = before;
+    }
+  };
+  heed::for_each(probe, p, g);
+  probe("x", x, dx);
+}
+
 TEST(DynamicSpan, LaterSpansMoveNothing) {
   later_spans_move_nothing<float>();
   later_spans_move_nothing<double>();

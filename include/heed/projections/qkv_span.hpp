@@ -90,6 +90,23 @@ class ProjectQkvSpan {
     affine_backward<S>(batch.q, x, p.wspan, dfields.span.view(), g.wspan, g.bspan, dx, workers);
   }
 
+  /// What a loss adds for long spans: weight * (the sum of sigmoid(span) over all queries and heads). The mean of z over
+  /// both, times lambda, has weight = lambda max_span / (queries heads).
+  S penalty(const Params& p, ConstView<S> x, const Batch& batch, S weight) const {
+    S sum = 0;
+    for_each_span(p, x, batch, [&](Index, Index, S part) { sum += part; });
+    return weight * sum;
+  }
+  /// Adds the gradient of the penalty.
+  void penalty_backward(const Params& p, ConstView<S> x, const Batch& batch, S weight, Params& g, View<S> dx) const {
+    for_each_span(p, x, batch, [&](Index i, Index h, S part) {
+      const S d = weight * part * (1 - part);
+      g.wspan.col(h) += d * x.row(i).transpose();
+      g.bspan(0, h) += d;
+      dx.row(i) += d * p.wspan.col(h).transpose();
+    });
+  }
+
   State start(Index) const { return {}; }
   void step(const Params& p, State&, ConstView<S> x, const Batch& batch, Fields<Buffer<S>>& fields,
             Workers& workers) const {
@@ -97,6 +114,15 @@ class ProjectQkvSpan {
   }
 
  private:
+  /// f(row, head, sigmoid(span)) for the rows of query segments.
+  template <class F>
+  void for_each_span(const Params& p, ConstView<S> x, const Batch& batch, const F& f) const {
+    for (const Segment& rows : batch.q)
+      for (Index i = rows.begin; i < rows.begin + rows.size; ++i)
+        for (Index h = 0; h < shape_.heads; ++h)
+          f(i, h, 1 / (1 + std::exp(-(x.row(i).dot(p.wspan.col(h)) + p.bspan(0, h)))));
+  }
+
   Options options_;
   ProjectionShape shape_;
   ProjectQkv<S> qkv_;
