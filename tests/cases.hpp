@@ -53,7 +53,7 @@ heed::Index field_rows(heed::Field f, heed::CallShape call) {
 }
 template <class P>
 heed::Index field_cols(heed::Field f, heed::HeadShape shape) {
-  return f.width == heed::Width::key ? shape.key_dim : shape.value_dim;
+  return f.width == heed::Width::one ? 1 : f.width == heed::Width::key ? shape.key_dim : shape.value_dim;
 }
 
 template <class P>

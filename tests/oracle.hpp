@@ -34,6 +34,7 @@ struct Problem {
   Real scale = 1, soft_cap = 0;
   std::function<bool(Index, Index)> sees;  // row i, key j
   std::function<Real(Index, Index)> bias;
+  std::function<Real(Index, Index)> bias_gauge{};  // of a bias that was computed; if empty, its magnitude
 };
 
 struct Answer {
@@ -70,7 +71,8 @@ inline Answer softmax_attention(const Problem& in) {
       e(0, j) = t(0, j) + in.bias(i, j);
       if (e(0, j) == never) continue;
       largest = std::max(largest, e(0, j));
-      size = std::max(size, std::abs(in.scale) * magnitude + std::abs(in.bias(i, j)));
+      const Real rounded = in.bias_gauge ? in.bias_gauge(i, j) : std::abs(in.bias(i, j));
+      size = std::max(size, std::abs(in.scale) * magnitude + rounded);
     }
     a.lse.value(i, 0) = never;
     if (largest == never) continue;

@@ -154,7 +154,8 @@ struct HeadGradient {
 /// - `name`: as in the registry and the benchmarks.
 /// - `P(options, head_shape)` checks the options, throws OptionError, draws what is random.
 /// - `shape()`: what it was built for. `causality()`: what these options promise.
-/// - `cost(call_shape)`: what such a call takes. Scratch must be enough for every shorter call too.
+/// - `cost(call_shape)`: what such a call takes, at the most where that hangs on what is learned or on the numbers.
+///   Scratch must be enough for every shorter call too.
 /// - `init(random)`, `init_shared(random)`.
 /// - `check(head, call_shape)` refuses, by throwing, what these options or this context do not allow. `Attention` calls
 ///   it for every head before anything is written; the other calls may rely on it.
@@ -190,6 +191,13 @@ concept ChoosingPolicy = AttentionPolicy<P> &&
     requires(const P p, Head<P> head, typename P::template Fields<ConstView<typename P::Scalar>> in,
              typename P::Cache& cache, Arena& scratch) {
   p.choose(head, in, cache, scratch);
+};
+
+/// Refinement: what a head has learned decides what it takes. `cost(head, call_shape)` says it of this head; `cost` of
+/// the call alone is the most that any could take.
+template <class P>
+concept HeadCostPolicy = AttentionPolicy<P> && requires(const P p, Head<P> head, CallShape call) {
+  { p.cost(head, call) } -> std::same_as<Cost>;
 };
 
 /// Refinement: rows are independent, so that one head may be cut into tasks. `forward_rows` is `forward` for the query

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <heed/core/type_list.hpp>
+#include <heed/policies/adaptive_span.hpp>
 #include <heed/policies/dense.hpp>
 #include <heed/policies/longformer.hpp>
 #include <heed/policies/sliding_window.hpp>
@@ -11,6 +12,6 @@ namespace heed {
 
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
-using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>>;
+using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>, AdaptiveSpan<S>, DynamicSpan<S>>;
 
 }  // namespace heed

@@ -86,6 +86,15 @@ struct CostHolds {
       const double d = static_cast<double>(c.shape.key_dim), d_v = static_cast<double>(c.shape.value_dim);
       v.expect(Cases<P>::multiply_adds(c, pairs, d, d_v) == std::pair(cost.forward, cost.backward), c.label,
                ": multiply-adds ", cost.forward, " and ", cost.backward);
+      if constexpr (heed::HeadCostPolicy<P>) {
+        const heed::Cost own = run.policy.cost(head_of(c, run.in), c.call);
+        const double seen = static_cast<double>(Cases<P>::seen(c, run.in).count());
+        v.expect(Cases<P>::multiply_adds(c, seen, d, d_v) == std::pair(own.forward, own.backward), c.label,
+                 ": multiply-adds of this head ", own.forward, " and ", own.backward);
+        v.expect(own.forward <= cost.forward && own.backward <= cost.backward && own.saved <= cost.saved &&
+                     own.forward_scratch <= cost.forward_scratch && own.backward_scratch <= cost.backward_scratch,
+                 c.label, ": this head costs more than any");
+      }
     }
     // Inside a layer, where heads are strided: the published figures are not far above what is used.
     for (auto options : layer_options<P>()) {

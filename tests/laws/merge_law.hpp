@@ -46,7 +46,7 @@ struct ResultsMerge {
         MatchesOracle::compare<S>(v, c.label, "merged lse", lse[0], expected.lse, 12);
       }
     }
-    v.expect(checked > 0, "no case was checked");
+    v.expect(checked > 0 || !Cases<P>::can_split_keys, "no case was checked");
   }
   template <class Family>
   static Verdict check_family() {

@@ -16,6 +16,7 @@ struct SoftmaxCases {
   using Options = typename P::Options;
   using Index = heed::Index;
   static constexpr bool can_be_causal = true;
+  static constexpr bool can_split_keys = Rule::everything;
   static constexpr bool groups = true;
 
   static std::vector<S> slopes(Index heads) {

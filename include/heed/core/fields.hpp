@@ -19,7 +19,11 @@ enum class Rows {
 };
 
 /// Whose width one head of a field has.
-enum class Width { key, value };
+enum class Width {
+  key,    ///< that of a key
+  value,  ///< that of a value
+  one     ///< a single number
+};
 
 /// One entry of a field list. `grouped`: one block of columns per key/value head, shared by the query heads of its
 /// group.

@@ -17,7 +17,7 @@ struct HeadLayout {
   Index heads = 1, kv_heads = 1, key_dim = 0, value_dim = 0;
 
   Index group() const { return heads / kv_heads; }
-  Index width(Field f) const { return f.width == Width::key ? key_dim : value_dim; }
+  Index width(Field f) const { return f.width == Width::one ? 1 : f.width == Width::key ? key_dim : value_dim; }
 
   /// The fields of one head of one sequence, for reading.
   template <class F>

@@ -3,7 +3,9 @@
 #pragma once
 #include <heed/core/types.hpp>
 
+#include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -77,6 +79,18 @@ struct PacketSquare : Eigen::internal::PacketBlock<Packet<S>, lanes<S>> {};
 template <class S>
 EIGEN_ALWAYS_INLINE void transpose(PacketSquare<S>& square) {
   if constexpr (lanes < S >> 1) Eigen::internal::ptranspose(square);
+}
+
+/// Lane i is that of `odd` where the bit `step` of i is set, else that of `even`; `step` is a power of two.
+template <int step, class S>
+EIGEN_ALWAYS_INLINE Packet<S> alternate(const Packet<S>& even, const Packet<S>& odd) {
+  static_assert(step < lanes<S>);
+  constexpr auto pattern = [] {
+    std::array<S, std::size_t{lanes<S>}> bits{};
+    for (std::size_t i = 0; i < bits.size(); ++i) bits[i] = (i & std::size_t{step}) != 0 ? S(1) : S(0);
+    return bits;
+  }();
+  return Eigen::internal::pselect(Eigen::internal::pcmp_eq(load(pattern.data()), broadcast(S(1))), odd, even);
 }
 
 /// The bits of each lane moved up by `n`, as one unsigned integer per lane.

@@ -3,6 +3,8 @@
 #pragma once
 #include <heed/core/types.hpp>
 
+#include <algorithm>
+
 namespace heed {
 
 /// The keys of a stream, in panels of 64: element e of key j is at `panel(j)[e * 64 + j % 64]`.
@@ -25,6 +27,12 @@ class KeyPanels {
       const S* const from = k.data() + i * k.outerStride();
       for (Index e = 0; e < d_; ++e) to[e * width] = from[e];
     }
+  }
+  /// Forgets the first panels.
+  void drop(Index panels) {
+    const Index n = panels * width * d_, used = (size_ + width - 1) / width * width * d_;
+    std::copy(store_.data() + n, store_.data() + used, store_.data());
+    size_ -= panels * width;
   }
   Index size() const { return size_; }
   Index dim() const { return d_; }

@@ -210,8 +210,9 @@ void softmax_superblock(const Pattern& pattern, const Term& term, Logits<S> logi
                                   [&]<class T>(T*, Index count) { return arena.take<T>(count); });
   const OpenTiles tiles = open_tiles(pattern, logits.scale, q, n_k, padded, rows, group, scratch);
   for (const Range range : tiles.keys)
-    for (Index from = range.begin; from < range.end; from += block_keys) {
-      const Range block = {from, std::min(range.end, from + block_keys)};
+    for (Index from = range.begin, next; from < range.end; from = next) {
+      next = (from / block_keys + 1) * block_keys;  // wherever the range begins: cuts must not depend on later rows
+      const Range block = {from, std::min(range.end, next)};
       const S* v = all_values.data() + from * all_values.outerStride();
       if (scratch.k) pack(block.size(), d, all_keys.at(from), all_keys.stride, scratch.k, d);
       if (scratch.v) pack(block.size(), d_v, v, all_values.outerStride(), scratch.v, padded);

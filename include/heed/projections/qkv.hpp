@@ -71,15 +71,18 @@ class ProjectQkv {
                      affine_scratch<S>(k_rows, shape_.d_memory, values())});
   }
 
-  void forward(const Params& p, ConstView<S> x, ConstView<S> memory, const Batch& batch, Fields<Buffer<S>>& fields,
+  /// `F`: these fields, or others that have `q`, `k` and `v`, for projections that make more.
+  template <class F>
+  void forward(const Params& p, ConstView<S> x, ConstView<S> memory, const Batch& batch, F& fields,
                Workers& workers) const {
     affine<S>(batch.q, x, p.wq, p.bq, fields.q.resize(x.rows(), queries()), workers);
     affine<S>(batch.k, memory, p.wk, p.bk, fields.k.resize(memory.rows(), keys()), workers);
     affine<S>(batch.k, memory, p.wv, p.bv, fields.v.resize(memory.rows(), values()), workers);
   }
 
-  void backward(const Params& p, ConstView<S> x, ConstView<S> memory, const Batch& batch,
-                const Fields<Buffer<S>>& dfields, Params& g, View<S> dx, View<S> dmemory, Workers& workers) const {
+  template <class F>
+  void backward(const Params& p, ConstView<S> x, ConstView<S> memory, const Batch& batch, const F& dfields, Params& g,
+                View<S> dx, View<S> dmemory, Workers& workers) const {
     affine_backward<S>(batch.q, x, p.wq, dfields.q.view(), g.wq, g.bq, dx, workers);
     affine_backward<S>(batch.k, memory, p.wk, dfields.k.view(), g.wk, g.bk, dmemory, workers);
     affine_backward<S>(batch.k, memory, p.wv, dfields.v.view(), g.wv, g.bv, dmemory, workers);
