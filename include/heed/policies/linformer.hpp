@@ -37,7 +37,7 @@ enum class LengthProjection {
 
 namespace detail {
 
-/// Rows x [n, d] to slots E^T x [slots(n), d], for n up to the maximum; shorter lengths take the first n rows of E.
+/// Keys and values [n, d] to slots E^T K and F^T V [slots(n), d], for n up to the maximum; shorter lengths take the first n rows of E.
 /// Slots of a mean or a convolution that no row falls in are not there; a mean is taken over the rows that are.
 template <class S>
 class ProjectLength {
@@ -57,44 +57,62 @@ class ProjectLength {
   double forward_work(Index n) const { return static_cast<double>(n) * (learned() ? static_cast<double>(k_) : 1.0); }
   double backward_work(Index n) const { return (kind_ == LengthProjection::mean ? 1 : 2) * forward_work(n); }
   std::size_t scratch(Index n, Index d) const {
+    const Index rows = std::min(n, learned() ? rows_at_once : width_);
     if (learned())
-      return std::max({product_scratch<S>(Form::atb, k_, n, d), product_scratch<S>(Form::ab, n, k_, d),
-                       product_scratch<S>(Form::abt, n, d, k_)});
-    const Index w = std::min(n, width_);
-    return Arena::size_of<S>(w) +
-           std::max(product_scratch<S>(Form::ab, 1, w, d), product_scratch<S>(Form::ab, w, 1, d));
+      return std::max({product_scratch<S>(Form::atb, k_, rows, d), product_scratch<S>(Form::ab, rows, k_, d),
+                       product_scratch<S>(Form::abt, rows, d, k_)});
+    return Arena::size_of<S>(rows) +
+           std::max(product_scratch<S>(Form::ab, 1, rows, d), product_scratch<S>(Form::ab, rows, 1, d));
   }
 
-  /// slots = E^T x
-  void forward(const Matrix<S>& e, ConstView<S> x, View<S> slots, Arena& scratch) const {
-    if (learned()) return product<Form::atb, S>(Into::assign, block(e, 0, 0, x.rows(), k_), x, slots, scratch);
+  /// to_k = E^T k, to_v = F^T v
+  void forward(const Matrix<S>& e, const Matrix<S>& f, ConstView<S> k, ConstView<S> v, View<S> to_k, View<S> to_v,
+               Arena& scratch) const {
+    for (Index row = 0, rows; learned() && row < k.rows(); row += rows) {
+      rows = std::min(rows_at_once, k.rows() - row);
+      const Into into = row == 0 ? Into::assign : Into::add;
+      product<Form::atb, S>(into, block(e, row, 0, rows, k_), block(k, row, 0, rows, k.cols()), to_k, scratch);
+      product<Form::atb, S>(into, block(f, row, 0, rows, k_), block(v, row, 0, rows, v.cols()), to_v, scratch);
+    }
+    if (learned()) return;
+    pool(e, k, to_k, scratch);
+    pool(f, v, to_v, scratch);
+  }
+  /// dk += E dto_k, dv += F dto_v, de += k dto_k^T, df += v dto_v^T; de and df may be one.
+  void backward(const Matrix<S>& e, const Matrix<S>& f, ConstView<S> k, ConstView<S> v, ConstView<S> dto_k,
+                ConstView<S> dto_v, View<S> dk, View<S> dv, Matrix<S>& de, Matrix<S>& df, Arena& scratch) const {
+    for (Index row = 0, rows; learned() && row < k.rows(); row += rows) {
+      rows = std::min(rows_at_once, k.rows() - row);
+      product<Form::ab, S>(Into::add, block(e, row, 0, rows, k_), dto_k, block(dk, row, 0, rows, k.cols()), scratch);
+      product<Form::ab, S>(Into::add, block(f, row, 0, rows, k_), dto_v, block(dv, row, 0, rows, v.cols()), scratch);
+      product<Form::abt, S>(Into::add, block(k, row, 0, rows, k.cols()), dto_k, block(de, row, 0, rows, k_), scratch);
+      product<Form::abt, S>(Into::add, block(v, row, 0, rows, v.cols()), dto_v, block(df, row, 0, rows, k_), scratch);
+    }
+    if (learned()) return;
+    pull_pool(e, k, dto_k, dk, de, scratch);
+    pull_pool(f, v, dto_v, dv, df, scratch);
+  }
+
+ private:
+  bool learned() const { return kind_ == LengthProjection::learned; }
+
+  void pool(const Matrix<S>& e, ConstView<S> x, View<S> to, Arena& scratch) const {
     each_slot(e, x.rows(), scratch, [&](Index r, Index row, ConstView<S> weights) {
       product<Form::ab, S>(Into::assign, weights, block(x, row, 0, weights.cols(), x.cols()),
-                           block(slots, r, 0, 1, x.cols()), scratch);
+                           block(to, r, 0, 1, x.cols()), scratch);
     });
   }
-  /// dx += E dslots, de += x dslots^T
-  void backward(const Matrix<S>& e, ConstView<S> x, ConstView<S> dslots, View<S> dx, Matrix<S>& de,
-                Arena& scratch) const {
-    const Index n = x.rows(), d = x.cols();
-    if (learned()) {
-      product<Form::ab, S>(Into::add, block(e, 0, 0, n, k_), dslots, dx, scratch);
-      product<Form::abt, S>(Into::add, x, dslots, block(de, 0, 0, n, k_), scratch);
-      return;
-    }
-    each_slot(e, n, scratch, [&](Index r, Index row, ConstView<S> weights) {
-      const Index w = weights.cols();
-      const ConstView<S> dslot = block(dslots, r, 0, 1, d), column(weights.data(), w, 1, Eigen::OuterStride<>(1));
+  void pull_pool(const Matrix<S>& e, ConstView<S> x, ConstView<S> dto, View<S> dx, Matrix<S>& de,
+                 Arena& scratch) const {
+    each_slot(e, x.rows(), scratch, [&](Index r, Index row, ConstView<S> weights) {
+      const Index w = weights.cols(), d = x.cols();
+      const ConstView<S> dslot = block(dto, r, 0, 1, d), column(weights.data(), w, 1, Eigen::OuterStride<>(1));
       product<Form::ab, S>(Into::add, column, dslot, block(dx, row, 0, w, d), scratch);
       if (kind_ == LengthProjection::convolution)
         product<Form::abt, S>(Into::add, dslot, block(x, row, 0, w, d),
                               View<S>(de.data(), 1, w, Eigen::OuterStride<>(w)), scratch);
     });
   }
-
- private:
-  bool learned() const { return kind_ == LengthProjection::learned; }
-
   /// Calls f(slot, first row, weights [1, rows]) for every slot of n rows.
   template <class F>
   void each_slot(const Matrix<S>& e, Index n, Arena& scratch, const F& f) const {
@@ -107,6 +125,9 @@ class ProjectLength {
       f(r, row, ConstView<S>(mean ? equal : e.data(), 1, rows, Eigen::OuterStride<>(rows)));
     }
   }
+
+  /// Rows of E that stay in the second cache until all that reads them has: where F is E, it comes from memory once.
+  static constexpr Index rows_at_once = block_rows;
 
   LengthProjection kind_;
   Index k_, max_length_, width_;
@@ -220,8 +241,8 @@ class Linformer {
 
   void forward(const Head<Linformer>& h, const Qkv<ConstView<S>>& in, Out<S> out, Cache& cache, Arena& scratch) const {
     const Index slots = along_.slots(in.k.rows());
-    along_.forward(e(of(h)), in.k, cache.k.resize(slots, in.k.cols()), scratch);  // K~ = E^T K
-    along_.forward(f(of(h)), in.v, cache.v.resize(slots, in.v.cols()), scratch);  // V~ = F^T V
+    View<S> k = cache.k.resize(slots, in.k.cols()), v = cache.v.resize(slots, in.v.cols());
+    along_.forward(e(of(h)), f(of(h)), in.k, in.v, k, v, scratch);
     softmax_forward(Full{}, NoTerm{}, logits_, slots_of(in, cache), {0, in.q.rows()}, out, scratch);
   }
   void backward(const Head<Linformer>& h, const Qkv<ConstView<S>>& in, ConstOut<S> out, ConstOut<S> dout,
@@ -231,8 +252,7 @@ class Linformer {
     dk.setZero();
     dv.setZero();
     softmax_backward(Full{}, NoTerm{}, logits_, slots_of(in, cache), out, dout, Qkv<View<S>>{din.q, dk, dv}, scratch);
-    along_.backward(e(of(h)), in.k, view(dk), din.k, e(of(g)), scratch);  // K~ = E^T K
-    along_.backward(f(of(h)), in.v, view(dv), din.v, f(of(g)), scratch);  // V~ = F^T V
+    along_.backward(e(of(h)), f(of(h)), in.k, in.v, view(dk), view(dv), din.k, din.v, e(of(g)), f(of(g)), scratch);
   }
 
  private:
