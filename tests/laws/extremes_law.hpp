@@ -55,7 +55,7 @@ struct SurvivesExtremes {
     const auto seen = Cases<P>::seen(c, run.in);
     for (heed::Index i = 0; i < run.out.o.rows(); ++i)
       v.expect((seen.row(i).any() || sees_besides(c)) == (run.out.lse(i) != -std::numeric_limits<S>::infinity()),
-               c.label, ": ", what, size, ": lse(", i, ") = ", run.out.lse(i));
+               c.label, ": ", what, scale, ": lse(", i, ") = ", run.out.lse(i));
   }
   template <class Family>
   static Verdict check_family() {
