@@ -4,12 +4,13 @@
 #include <heed/core/type_list.hpp>
 #include <heed/policies/dense.hpp>
 #include <heed/policies/linformer.hpp>
+#include <heed/policies/persistent_memory.hpp>
 #include <heed/policies/tiled.hpp>
 
 namespace heed {
 
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
-using Policies = TypeList<Dense<S>, Tiled<S>, Linformer<S>>;
+using Policies = TypeList<Dense<S>, Tiled<S>, Linformer<S>, PersistentMemory<Tiled<S>>>;
 
 }  // namespace heed

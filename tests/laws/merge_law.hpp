@@ -6,7 +6,8 @@
 #include <laws/oracle_law.hpp>
 #include <verdict.hpp>
 
-/// Results over disjoint keys merge into the result over all of them, by their log-sum-exps alone.
+/// Results over disjoint keys merge into the result over all of them, by their log-sum-exps alone. Where rows are
+/// independent, backward over each part gives its part of the gradient, if it is given the merged result.
 struct ResultsMerge {
   static constexpr const char* name = "results_merge";
 
@@ -23,10 +24,13 @@ struct ResultsMerge {
         ++checked;
         heed::Matrix<S> o[2];
         heed::Vector<S> lse[2];
+        Case<P> halves[2] = {c, c};
+        halves[0].call.keys = cut;
+        halves[1].call.keys = c.call.keys - cut;
+        Run<P> runs[2] = {Run<P>(halves[0]), Run<P>(halves[1])};
         for (const int part : {0, 1}) {
-          Case<P> half = c;
-          half.call.keys = part == 0 ? cut : c.call.keys - cut;
-          Run<P> run(half);
+          const Case<P>& half = halves[part];
+          Run<P>& run = runs[part];
           run.in.fields.q = whole.in.fields.q;
           run.in.fields.k = whole.in.fields.k.middleRows(part == 0 ? 0 : cut, half.call.keys);
           run.in.fields.v = whole.in.fields.v.middleRows(part == 0 ? 0 : cut, half.call.keys);
@@ -38,6 +42,26 @@ struct ResultsMerge {
                        {heed::view(std::as_const(o[1])), heed::view(std::as_const(lse[1]))});
         MatchesOracle::compare<S>(v, c.label, "merged o", o[0], expected.o, 12);
         MatchesOracle::compare<S>(v, c.label, "merged lse", lse[0], expected.lse, 12);
+        if constexpr (heed::RowwisePolicy<P>) {
+          Results<P> merged = runs[0].out;
+          for (const int part : {0, 1}) {
+            Run<P>& run = runs[part];
+            run.in.d_o = whole.in.d_o;
+            run.in.d_lse = whole.in.d_lse;
+            run.out.o = o[0];
+            run.out.lse = lse[0];
+            run.backward(halves[part]);
+          }
+          merged.d.q = runs[0].out.d.q + runs[1].out.d.q;
+          merged.d.k.resize(c.call.keys, c.shape.key_dim);
+          merged.d.v.resize(c.call.keys, c.shape.value_dim);
+          merged.d.k << runs[0].out.d.k, runs[1].out.d.k;
+          merged.d.v << runs[0].out.d.v, runs[1].out.d.v;
+          Cases<P>::compare_gradients(whole.in, merged, expected,
+                                      [&](const char* what, const heed::Matrix<S>& got, const oracle::Gauged& gauged) {
+                                        MatchesOracle::compare<S>(v, c.label + " merged", what, got, gauged, 16);
+                                      });
+        }
       }
     }
     v.expect(checked > 0, "no case was checked");
