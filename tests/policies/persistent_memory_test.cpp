@@ -253,6 +253,7 @@ Case<Tiled> plain_case(Index n_q, Index n_k) {
 static_assert(heed::RowwisePolicy<P> && heed::StreamingPolicy<P> && !heed::ChoosingPolicy<P>);
 static_assert(!heed::GroupStreamingPolicy<P>);
 using OfDense = heed::PersistentMemory<heed::Dense<S>>;
+using DenseRun = Run<OfDense>;
 static_assert(heed::RegisteredPolicy<OfDense> && !heed::RowwisePolicy<OfDense> && !heed::StreamingPolicy<OfDense>);
 // Tied queries and keys have no field q.
 static_assert(!heed::QueryingPolicy<archetype::Buckets<S>>);
@@ -289,6 +290,21 @@ TEST(PersistentMemory, WithoutContextIsAttentionToTheMemory) {
   EXPECT_TRUE(same_bits(run.out.o, tiled.out.o) && same_bits(run.out.lse, tiled.out.lse));
   EXPECT_TRUE(same_bits(run.out.d.q, tiled.out.d.q) && same_bits(run.out.d_own.m_k, tiled.out.d.k) &&
               same_bits(run.out.d_own.m_v, tiled.out.d.v));
+}
+
+TEST(PersistentMemory, LongCallsPassTheMemoryInParts) {
+  Case<OfDense> c;
+  c.options.memory = 9;
+  c.options.rescaled = true;
+  c.shape = {3, 5, 1};
+  c.call = {heed::softmax_rows_per_task<S> + 40, 7};
+  DenseRun run(c);
+  run.forward(c);
+  const auto expected = Cases<OfDense>::answer(c, run.in);
+  Verdict v;
+  MatchesOracle::compare<S>(v, "long", "o", run.out.o, expected.o, 8);
+  MatchesOracle::compare<S>(v, "long", "lse", run.out.lse, expected.lse, 8);
+  EXPECT_TRUE(v.ok) << v.log;
 }
 
 TEST(PersistentMemory, EveryRowSeesTheWholeMemory) {

@@ -162,7 +162,7 @@ struct OneLengthProjection {
 /// Cost:        2 n_k k (d + d_v) multiply-adds for n_q = n_k, n_k + n_q times k (d + d_v) in general; saves K~ and V~,
 ///              k (d + d_v) numbers per head. No stream. The calls of one head are not cut into tasks.
 /// Exactness:   an approximation of rank k; dense attention at k = n_k with E = F = identity.
-/// Paper:       Wang et al. 2020, arXiv 2006.04768, equation 7; sharing and general projections of section 4.
+/// Paper:       Wang et al. 2020, arXiv 2006.04768, equation 7, its ways to share and its general projections.
 /// Limitation:  every slot mixes all positions, so it cannot be causal; the longest length is fixed with the weights. And
 ///              NaN in one key or value reaches all rows.
 template <class S, LinformerSharing sharing = LinformerSharing::key_value>

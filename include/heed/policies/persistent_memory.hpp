@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <vector>
@@ -52,7 +53,7 @@ concept QueryingPolicy = AttentionPolicy<P> && requires(typename P::template Fie
 /// Cost:        that of the inner policy and n_q N (d + d_v) multiply-adds; saves what the inner policy saves, and where
 ///              its rows are not independent its result. A stream holds what the inner policy's does.
 /// Exactness:   that of the inner policy.
-/// Paper:       Sukhbaatar et al. 2019, arXiv 1907.01470, equations 9 and 10.
+/// Paper:       Sukhbaatar et al. 2019, arXiv 1907.01470.
 /// Limitation:  each head has a memory of its own, so that decoding reads heads that share keys one by one.
 template <QueryingPolicy Inner>
 class PersistentMemory {
