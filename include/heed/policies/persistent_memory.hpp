@@ -59,7 +59,8 @@ template <QueryingPolicy Inner>
 class PersistentMemory {
  public:
   static constexpr std::string_view name = "PersistentMemory";
-  static constexpr About about{"n (n + N) time, n memory", "exact", "Sukhbaatar et al. 2019, arXiv 1907.01470"};
+  static constexpr About about{"n (n + N) time, n memory", "exact over context and memory",
+                               "Sukhbaatar et al. 2019, arXiv 1907.01470"};
   using Scalar = typename Inner::Scalar;
   using S = Scalar;
   template <class M>
