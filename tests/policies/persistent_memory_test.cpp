@@ -96,7 +96,7 @@ struct MemoryCases {
   }
   static auto seen(const Case<P>& c, const Instance<P>& in) { return Plain::seen(inner(c), inner(in)); }
   static bool sees_besides(const Case<P>& c) { return c.options.memory > 0; }
-  /// Without memory only: beside much of it, a single key may not move a row.
+  /// Beside much memory, a single key may not move a row.
   static bool sees_first(const Case<P>& c) { return c.options.memory < 64 && Plain::sees_first(inner(c)); }
   static Index seen_pairs(const Case<P>& c) { return Plain::seen_pairs(inner(c)) + c.call.queries * c.options.memory; }
   static std::pair<double, double> multiply_adds(const Case<P>&, double pairs, double d, double d_v) {
