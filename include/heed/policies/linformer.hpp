@@ -37,13 +37,14 @@ enum class LengthProjection {
 
 namespace detail {
 
-/// Keys and values [n, d] to slots E^T K and F^T V [slots(n), d], for n up to the maximum; shorter lengths take the first n rows of E.
-/// Slots of a mean or a convolution that no row falls in are not there; a mean is taken over the rows that are.
+/// Keys and values [n, d] to slots E^T K and F^T V [slots(n), d], for n up to the maximum; shorter lengths take the
+/// first n rows of E and F. Slots of a mean or a convolution that no row falls in are not there; a mean is taken over
+/// the rows that are.
 template <class S>
 class ProjectLength {
  public:
   ProjectLength(LengthProjection kind, Index k, Index max_length)
-      : kind_(kind), k_(k), max_length_(max_length), width_((max_length + k - 1) / k) {}
+      : kind_(kind), k_(k), max_length_(max_length), width_((max_length - 1) / k + 1) {}
 
   Index slots(Index n) const { return learned() ? (n > 0 ? k_ : 0) : (n + width_ - 1) / width_; }
   Index rows() const { return learned() ? max_length_ : kind_ == LengthProjection::mean ? 0 : width_; }
