@@ -164,8 +164,8 @@ struct OneLengthProjection {
 ///              k (d + d_v) numbers per head. No stream. The calls of one head are not cut into tasks.
 /// Exactness:   an approximation of rank k; dense attention at k = n_k with E = F = identity.
 /// Paper:       Wang et al. 2020, arXiv 2006.04768, equation 7, its ways to share and its general projections.
-/// Limitation:  every slot mixes all positions, so it cannot be causal; the longest length is fixed with the weights. And
-///              NaN in one key or value reaches all rows.
+/// Limitation:  every slot mixes all positions, so it cannot be causal, and NaN in one key or value reaches all rows;
+///              the longest length is fixed with the weights.
 template <class S, LinformerSharing sharing = LinformerSharing::key_value>
 class Linformer {
  public:

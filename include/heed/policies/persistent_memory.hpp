@@ -46,12 +46,12 @@ concept QueryingPolicy = AttentionPolicy<P> && requires(typename P::template Fie
 ///
 ///   o_i = sum_j p_ij v_j + sum_r p_ir m^v_r,  p_i = softmax over both of (context scores, t(scale q_i.m^k_r)),
 ///
-/// where the context is any policy: its result and that over the memory merge by their log-sum-exps. The memory is never
-/// masked, has no position and no bias; a row whose context is empty sees the memory alone. Whether the whole is causal,
-/// streams, chooses or has independent rows is as with the inner policy. N = 0 is the inner policy.
+/// where the context is any policy: its result and that over the memory merge by their log-sum-exps. The memory is
+/// never masked, has no position and no bias; a row whose context is empty sees the memory alone. Whether the whole is
+/// causal, streams, chooses or has independent rows is as with the inner policy. N = 0 is the inner policy.
 ///
-/// Cost:        that of the inner policy and n_q N (d + d_v) multiply-adds; saves what the inner policy saves, and where
-///              its rows are not independent its result. A stream holds what the inner policy's does.
+/// Cost:        that of the inner policy and n_q N (d + d_v) multiply-adds; saves what the inner policy saves, and its
+///              result where its rows are not independent. A stream holds what the inner policy's does.
 /// Exactness:   that of the inner policy.
 /// Paper:       Sukhbaatar et al. 2019, arXiv 1907.01470.
 /// Limitation:  each head has a memory of its own, so that decoding reads heads that share keys one by one.
