@@ -31,6 +31,10 @@ struct Case {
 /// - `options(heads)`: what `Attention` runs with;
 /// - `context(case, storage)`: the caller's data, whose matrices live in `storage` (gradients after values);
 /// - `answer(case, instance)`: the oracle.
+/// Where the rows of a policy see more than the keys, or average something else than the values:
+/// - `sees_besides(case)`: every row sees something that is no key;
+/// - `values(case, instance)`: what the rows average, and `reach(case, instance)`: how many times larger than the values
+/// the sums on the way to it may be.
 template <class P>
 struct Cases;
 
@@ -85,6 +89,21 @@ struct Results {
   typename P::Params d_own;
   typename P::Shared d_shared;
 };
+
+template <class P>
+bool sees_besides(const Case<P>& c) {
+  if constexpr (requires { Cases<P>::sees_besides(c); })
+    return Cases<P>::sees_besides(c);
+  else
+    return false;
+}
+template <class P>
+typename P::Scalar reach_of_values(const Case<P>& c, const Instance<P>& i) {
+  if constexpr (requires { Cases<P>::reach(c, i); })
+    return Cases<P>::reach(c, i);
+  else
+    return 1;
+}
 
 template <class P>
 heed::Head<P> head_of(const Case<P>& c, const Instance<P>& i) {
@@ -153,6 +172,14 @@ auto& set_of(F& fields, int s) {
     return Cases<P>::set(fields, s);
   else
     return static_cast<void>(s), fields;
+}
+/// What the rows average through set s.
+template <class P>
+heed::Matrix<typename P::Scalar> averaged_values(const Case<P>& c, const Instance<P>& i, int s) {
+  if constexpr (requires { Cases<P>::values(c, i); })
+    return static_cast<void>(s), Cases<P>::values(c, i);
+  else
+    return set_of<P>(i.fields, s).v;
 }
 using Grid = Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic>;
 template <class P>

@@ -31,6 +31,7 @@ struct Gauged {
 
 struct Problem {
   Grid q, k, v, d_o, d_lse;  // d_lse is [n_q, 1]
+  Grid k_gauge, v_gauge;     // where k and v are results themselves: their gauges; empty if they are exact
   Real scale = 1, soft_cap = 0;
   std::function<bool(Index, Index)> sees;  // row i, key j
   std::function<Real(Index, Index)> bias;
@@ -55,6 +56,7 @@ inline Answer softmax_attention(const Problem& in) {
   a.db = Gauged(n_q, n_k);
   a.weights = Grid::Zero(n_q, n_k);
 
+  const auto of = [](const Grid& gauge, Index j, Index c) { return gauge.size() == 0 ? Real(0) : gauge(j, c); };
   for (Index i = 0; i < n_q; ++i) {
     Grid t(1, n_k), e(1, n_k);
     Real largest = never, size = 0;  // of the logits: how ill-conditioned the exponentials are
@@ -64,7 +66,7 @@ inline Answer softmax_attention(const Problem& in) {
       Real dot = 0, magnitude = 0;
       for (Index c = 0; c < d; ++c) {
         dot += in.q(i, c) * in.k(j, c);
-        magnitude += std::abs(in.q(i, c) * in.k(j, c));
+        magnitude += std::abs(in.q(i, c)) * (std::abs(in.k(j, c)) + of(in.k_gauge, j, c));
       }
       const Real u = in.scale * dot;
       t(0, j) = in.soft_cap > 0 ? in.soft_cap * std::tanh(u / in.soft_cap) : u;
@@ -88,7 +90,8 @@ inline Answer softmax_attention(const Problem& in) {
       if (e(0, j) == never) continue;
       const Real p = std::exp(e(0, j) - a.lse.value(i, 0));
       a.weights(i, j) = p;
-      for (Index c = 0; c < d_v; ++c) a.o.add(i, c, p * in.v(j, c), conditioning * p * std::abs(in.v(j, c)));
+      for (Index c = 0; c < d_v; ++c)
+        a.o.add(i, c, p * in.v(j, c), p * (conditioning * std::abs(in.v(j, c)) + of(in.v_gauge, j, c)));
     }
     for (Index c = 0; c < d_v; ++c) {
       row += in.d_o(i, c) * a.o.value(i, c);
@@ -101,14 +104,15 @@ inline Answer softmax_attention(const Problem& in) {
       Real dp = 0, dp_magnitude = 0;
       for (Index c = 0; c < d_v; ++c) {
         dp += in.d_o(i, c) * in.v(j, c);
-        dp_magnitude += std::abs(in.d_o(i, c) * in.v(j, c));
+        dp_magnitude += std::abs(in.d_o(i, c)) * (std::abs(in.v(j, c)) + of(in.v_gauge, j, c));
         a.dv.add(j, c, p * in.d_o(i, c), conditioning * p * std::abs(in.d_o(i, c)));
       }
       const Real de = p * (dp - row), de_gauge = conditioning * p * (dp_magnitude + row_magnitude);
       a.db.add(i, j, de, de_gauge);
       const Real slope = in.soft_cap > 0 ? 1 - (t(0, j) / in.soft_cap) * (t(0, j) / in.soft_cap) : Real(1);
       for (Index c = 0; c < d; ++c) {
-        a.dq.add(i, c, in.scale * slope * de * in.k(j, c), std::abs(in.scale * in.k(j, c)) * de_gauge);
+        a.dq.add(i, c, in.scale * slope * de * in.k(j, c),
+                 std::abs(in.scale) * (std::abs(in.k(j, c)) * de_gauge + std::abs(de) * of(in.k_gauge, j, c)));
         a.dk.add(j, c, in.scale * slope * de * in.q(i, c), std::abs(in.scale * in.q(i, c)) * de_gauge);
       }
     }

@@ -201,7 +201,9 @@ concept HeadCostPolicy = AttentionPolicy<P> && requires(const P p, Head<P> head,
 };
 
 /// Refinement: rows are independent, so that one head may be cut into tasks. `forward_rows` is `forward` for the query
-/// rows in `rows`, without a cache; rows cut at multiples of `rows_per_task()` have the same bits as uncut.
+/// rows in `rows`, without a cache; rows cut at multiples of `rows_per_task()` have the same bits as uncut. As nothing is
+/// kept, backward takes the weights from the log-sum-exp: given the result over more keys than its own (merged) and its
+/// cotangent, it adds its own part of the gradient.
 template <class P>
 concept RowwisePolicy = AttentionPolicy<P> &&
     requires(const P p, Head<P> head, Range rows, Out<typename P::Scalar> out,

@@ -12,6 +12,7 @@ namespace heed {
 
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
-using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>, AdaptiveSpan<S>, DynamicSpan<S>>;
+using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>, AdaptiveSpan<S>, DynamicSpan<S>,
+                          Linformer<S>, PersistentMemory<Tiled<S>>>;
 
 }  // namespace heed

@@ -23,7 +23,7 @@ struct ContainsNan {
         return std::any_of(seen.begin(), seen.end(), [&](const Grid& s) { return s.row(i).any(); });
       };
       for (heed::Index i = 0; i < c.call.queries; ++i)
-        if (!sees_any(i))
+        if (!sees_any(i) && !sees_besides(c))
           v.expect(
               (clean.out.o.row(i).array() == S(0)).all() && clean.out.lse(i) == -std::numeric_limits<S>::infinity(),
               c.label, ": row ", i, " sees nothing, but is not 0");
@@ -31,13 +31,13 @@ struct ContainsNan {
         const Grid& seen_s = seen[static_cast<std::size_t>(s)];
         const auto& d = set_of<P>(clean.out.d, s);
         for (heed::Index i = 0; i < c.call.queries; ++i)
-          if (!seen_s.row(i).any())
-            v.expect((d.q.row(i).array() == S(0)).all(), c.label, ": row ", i, " sees nothing, but its query has a ",
-                     "gradient");
+          if (!seen_s.row(i).any() && !sees_besides(c))
+            v.expect((queries_of(d).row(i).array() == S(0)).all(), c.label, ": row ", i,
+                     " sees nothing, but its query has a ", "gradient");
         for (heed::Index j = 0; j < c.call.keys; ++j)
           if (!seen_s.col(j).any())
-            v.expect((d.k.row(j).array() == S(0)).all() && (d.v.row(j).array() == S(0)).all(), c.label, ": key ", j,
-                     " is seen by nothing, but has gradients");
+            v.expect((TiedPolicy<P> || (keys_of(d).row(j).array() == S(0)).all()) && (d.v.row(j).array() == S(0)).all(),
+                     c.label, ": key ", j, " is seen by nothing, but has gradients");
       }
 
       const S nan = std::numeric_limits<S>::quiet_NaN(), infinity = std::numeric_limits<S>::infinity();
@@ -55,36 +55,49 @@ struct ContainsNan {
                       row = static_cast<heed::Index>(c.seed) % c.call.queries;
     Run<P> run(c);
     auto& set = set_of<P>(run.in.fields, s);
-    heed::Matrix<S>& m = field == 'k' ? set.k : field == 'v' ? set.v : field == 'q' ? set.q : run.in.d_o;
+    heed::Matrix<S>& m = field == 'k'   ? keys_of(set)
+                         : field == 'v' ? set.v
+                         : field == 'q' ? queries_of(set)
+                                        : run.in.d_o;
     const bool by_key = field == 'k' || field == 'v';
-    m.row(by_key ? key : row).setConstant(poison);
-    run.forward(c);
+    const bool both = TiedPolicy<P> && (field == 'k' || field == 'q');  // the row of a tied field is query and key
+    const heed::Index at = by_key ? key : row;
+    m.row(at).setConstant(poison);
+    run.replay(c, clean.out.cache);
     run.backward(c);
     const Grid& through = seen[static_cast<std::size_t>(s)];
-    const auto touched = [&](heed::Index i) {
-      return by_key ? through(i, key) : i == row && (field == 'o' || through.row(i).any());
+    const bool besides = sees_besides(c);
+    const auto touched = [&](heed::Index i) {  // by a key it sees, or as the query itself
+      const bool is_query = i == at && (field == 'o' || besides || through.row(i).any());
+      return ((by_key || both) && through(i, at)) || ((!by_key || both) && is_query);
+    };
+    const auto key_touched = [&](int other, heed::Index j) {  // by a row that is
+      bool any = false;
+      for (heed::Index i = 0; i < c.call.queries; ++i)
+        any = any || (seen[static_cast<std::size_t>(other)](i, j) && touched(i));
+      return any;
     };
     for (heed::Index i = 0; i < c.call.queries; ++i) {
       if (!touched(i)) {
         v.expect(same_bits(run.out.o.row(i), clean.out.o.row(i)) && same_bits(run.out.lse.row(i), clean.out.lse.row(i)),
-                 c.label, ": ", poison, " in row ", by_key ? key : row, " of ", field, " moved row ", i);
+                 c.label, ": ", poison, " in row ", at, " of ", field, " moved row ", i);
         for (int other = 0; other < set_count<P>(); ++other)
-          v.expect(same_bits(set_of<P>(run.out.d, other).q.row(i), set_of<P>(clean.out.d, other).q.row(i)), c.label,
-                   ": ", poison, " in row ", by_key ? key : row, " of ", field, " moved the gradient of query ", i);
+          v.expect(
+              (TiedPolicy<P> && key_touched(other, i)) || same_bits(queries_of(set_of<P>(run.out.d, other)).row(i),
+                                                                    queries_of(set_of<P>(clean.out.d, other)).row(i)),
+              c.label, ": ", poison, " in row ", at, " of ", field, " moved the gradient of query ", i);
       } else if (field != 'o' && poison != poison) {
-        v.expect(run.out.o.row(i).array().isNaN().all(), c.label, ": NaN in row ", by_key ? key : row, " of ", field,
+        v.expect(run.out.o.row(i).array().isNaN().all(), c.label, ": NaN in row ", at, " of ", field,
                  " did not reach row ", i);
       }
     }
     for (int other = 0; other < set_count<P>(); ++other)
       for (heed::Index j = 0; j < c.call.keys; ++j) {
-        bool reached = false;  // by a row that is
-        for (heed::Index i = 0; i < c.call.queries; ++i)
-          reached = reached || (seen[static_cast<std::size_t>(other)](i, j) && touched(i));
-        if (reached) continue;
+        if (key_touched(other, j)) continue;
         const auto &now = set_of<P>(run.out.d, other), &before = set_of<P>(clean.out.d, other);
-        v.expect(same_bits(now.k.row(j), before.k.row(j)) && same_bits(now.v.row(j), before.v.row(j)), c.label, ": ",
-                 poison, " in row ", by_key ? key : row, " of ", field, " moved the gradients of key ", j);
+        v.expect(((TiedPolicy<P> && touched(j)) || same_bits(keys_of(now).row(j), keys_of(before).row(j))) &&
+                     same_bits(now.v.row(j), before.v.row(j)),
+                 c.label, ": ", poison, " in row ", at, " of ", field, " moved the gradients of key ", j);
       }
   }
   template <class Family>
