@@ -1,0 +1,89 @@
+// SPDX-FileCopyrightText: 2026 The heed authors
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <heed/core/fields.hpp>
+#include <heed/kernels/bucket_chunks.hpp>
+#include <heed/kernels/unit_rows.hpp>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace heed::detail {
+
+/// Slots that are gathered at a time, rounded down to whole chunks: with keys, values and results they stay in the
+/// second cache.
+inline constexpr Index block_slots = 256;
+
+/// Some chunks of one round, gathered in the order of slots, behind the chunk that the first of them looks back to.
+template <class S>
+struct ChunkBlock {
+  Index d, d_v, stride;                  // stride: the most slots
+  std::int32_t *token, *chunk, *back;    // [stride], and as in ChunkPattern
+  S *q, *k, *norm, *v;                   // queries, keys q / |q|, |q|, values: [stride][d or d_v]
+  S *o, *lse;                            // results of the queries; in backward the cotangents do and D - dlse ...
+  S *total = nullptr, *zeros = nullptr;  // ... the log-sum-exps over all rounds, a row of zeros
+  S *dq = nullptr, *dk = nullptr, *dv = nullptr;
+
+  static Index chunks_of(Index size) { return std::max<Index>(1, block_slots / size); }
+
+  /// Calls take(type, count) -> pointer for every buffer: the only list of them. `rounds`: of which the chunks count.
+  template <class Take>
+  ChunkBlock(Index chunk_size, Index n, Index rounds, Index key_dim, Index value_dim, bool backward, const Take& take)
+      : d(key_dim),
+        d_v(value_dim),
+        stride(std::min(n, chunks_of(chunk_size) * chunk_size) + std::min(n, chunk_size) + tile_queries<S>) {
+    const auto ids = [&](Index count) { return take(static_cast<std::int32_t*>(nullptr), count); };
+    const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
+    token = ids(stride);
+    chunk = ids(rounds * stride);
+    back = ids(rounds * stride);
+    q = numbers(stride * d);
+    k = numbers(stride * d);
+    norm = numbers(stride);
+    v = numbers(stride * d_v);
+    o = numbers(stride * d_v);
+    lse = numbers(stride);
+    if (!backward) return;
+    total = numbers(stride);
+    zeros = numbers(d_v);
+    dq = numbers(stride * d);
+    dk = numbers(stride * d);
+    dv = numbers(stride * d_v);
+  }
+
+  Index behind = 0, size = 0;  // slots looked back to, and all
+
+  /// Takes the chunks [at.begin, at.end) of one round.
+  void gather(const BucketChunks& chunks, Range at, Index rounds, ConstView<S> qk, ConstView<S> values) {
+    const std::int32_t first = static_cast<std::int32_t>(at.begin), before = chunks.look_back(first);
+    size = 0;
+    if (before >= 0) add(chunks, chunks.slots(before));
+    behind = size;
+    for (std::int32_t c = first; c < at.end; ++c) add(chunks, chunks.slots(c));
+    std::fill(token + size, token + stride, -1);
+    for (Index r = 0; r < rounds; ++r) {
+      const std::int32_t* const of_token = chunks.chunk + r * chunks.n;
+      for (Index s = 0; s < size; ++s) {
+        const std::int32_t own = of_token[token[s]];
+        chunk[r * stride + s] = own;
+        back[r * stride + s] = chunks.look_back(own);
+      }
+      std::fill(chunk + r * stride + size, chunk + (r + 1) * stride, -1);
+      std::fill(back + r * stride + size, back + (r + 1) * stride, -1);
+    }
+    for (Index s = 0; s < size; ++s) {
+      const Index t = token[s];
+      std::copy_n(qk.data() + t * qk.outerStride(), d, q + s * d);
+      std::copy_n(values.data() + t * values.outerStride(), d_v, v + s * d_v);
+    }
+    for (Index s = 0; s < size; ++s) norm[s] = unit_row(q + s * d, d, k + s * d);
+  }
+
+ private:
+  void add(const BucketChunks& chunks, Range slots) {
+    std::copy_n(chunks.order + slots.begin, slots.size(), token + size);
+    size += slots.size();
+  }
+};
+
+}  // namespace heed::detail

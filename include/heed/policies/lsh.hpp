@@ -1,0 +1,358 @@
+// SPDX-FileCopyrightText: 2026 The heed authors
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <heed/concepts.hpp>
+#include <heed/kernels/angular_hash.hpp>
+#include <heed/kernels/bucket_chunks.hpp>
+#include <heed/kernels/chunk_block.hpp>
+#include <heed/kernels/merge.hpp>
+#include <heed/kernels/softmax_backward.hpp>
+#include <heed/kernels/softmax_forward.hpp>
+#include <heed/projections/tied.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+namespace heed {
+
+/// How a key counts that a query meets several times, in several rounds.
+enum class Duplicates {
+  once,    ///< as one key: the softmax runs over the union of what the rounds show
+  counted  ///< N times, as log N on its score: what the authors' code does
+};
+
+/// What hashing chose: the bucket of every token in every round `[rounds, n]`.
+struct BucketChoices {
+  Buffer<std::int32_t> buckets;
+};
+
+/// LSH attention (Reformer): queries are the keys, and attend where locality-sensitive hashing puts like to like.
+///
+///   o_i = sum_j p_ij v_j,  p_i = softmax_{j in P_i}(scale q_i.k_j),  k_j = q_j / |q_j|.
+///   In each round the tokens are sorted by bucket - argmax([q R; -q R]) for a random rotation R - and by time, and cut into
+///   chunks; a query meets its chunk and the one before. P_i is the union over the rounds, without i itself, which is
+///   attended only where there is nothing else; causal: j <= i.
+///
+/// Cost:        2 chunk rounds n (d + d_v) multiply-adds, hashing rounds n d b / 2 for up to 128 buckets b and less than
+///              rounds n d b^(1/2) above; saves n rounds bucket numbers.
+/// Exactness:   exact on the pairs that share chunks; an approximation of softmax over all, better with every round. A
+///              bucket longer than two chunks loses pairs.
+/// Causality:   of values only: later keys move the borders of chunks, and so what earlier queries see.
+/// Not finite:  NaN and infinity in a key make every row NaN that meets it, and its own; in a value, every row that
+///              meets it. A zero vector has the key 0, falls into bucket 0, and takes no gradient as a key.
+/// Paper:       Kitaev, Kaiser, Levskaya 2020, arXiv 2001.04451, equations 2 to 6 and 11 to 16.
+/// Limitation:  no streaming: a new token would move the chunks of all before.
+template <class S>
+class Lsh {
+ public:
+  static constexpr std::string_view name = "Lsh";
+  static constexpr About about{"n rounds chunk time, n memory", "exact in hashed chunks",
+                               "Kitaev et al. 2020, arXiv 2001.04451"};
+  using Scalar = S;
+  template <class M>
+  using Fields = Tied<M>;
+  using Projection = ProjectTied<S>;
+
+  struct Options {
+    bool causal = false;     ///< row i sees keys j <= i only
+    Index rounds = 4;        ///< hashings, each with a rotation of its own
+    Index buckets = 0;       ///< of a round, even; 0: about n / chunk, up to 16384
+    Index chunk = 64;        ///< tokens of a chunk
+    std::uint64_t seed = 0;  ///< of the rotations, which all heads share
+    S scale = 1;             ///< of q.k with |k| = 1, as the authors have it; 1 / sqrt(d) in lucidrains' code
+    LookBackWrap look_back_wrap = LookBackWrap::per_round;
+    Duplicates duplicates = Duplicates::once;
+  };
+  using Params = NoParams;
+  using Shared = NoParams;
+  struct Context {};
+  using Cache = BucketChoices;
+
+  static std::vector<Preset<Options>> presets() {
+    return {{"rounds:1", {.rounds = 1}, 65536},
+            {"rounds:4", {.rounds = 4}, 65536},
+            {"rounds:1", {.causal = true, .rounds = 1}, 65536}};
+  }
+
+  Lsh(const Options& options, HeadShape shape) : options_(check(options)), shape_(shape) {
+    const Digits most = options.buckets == 0 ? Digits{one_digit, one_digit} : digits(0);
+    second_ = most.first / 2;
+    const Index columns = second_ + most.second / 2;
+    rotations_.resize(options.rounds * shape.key_dim, columns);
+    for (Index r = 0; r < options.rounds; ++r) {
+      Random random = Random(options.seed).stream(static_cast<std::uint64_t>(r));
+      rotations_.middleRows(r * shape.key_dim, shape.key_dim) = random_normal<S>(random, shape.key_dim, columns, 1);
+    }
+  }
+
+  HeadShape shape() const { return shape_; }
+  Causality causality() const { return options_.causal ? Causality::values_only : Causality::none; }
+  /// The buckets of a round over n tokens.
+  Index buckets(Index n) const { return digits(n).product(); }
+
+  Cost cost(CallShape call) const {
+    const Index n = call.queries;
+    const Digits b = digits(n);
+    const double d = static_cast<double>(shape_.key_dim), d_v = static_cast<double>(shape_.value_dim);
+    const double pairs = static_cast<double>(pairs_of(n));
+    Cost c;
+    c.forward = pairs * (d + d_v) + static_cast<double>(options_.rounds * n * (b.first / 2 + b.second / 2)) * d;
+    c.backward = pairs * (3 * d + 2 * d_v);
+    c.saved = static_cast<std::size_t>(options_.rounds * n) * sizeof(std::int32_t);
+    const Index rows = std::min(n, options_.chunk), keys = 2 * rows;
+    const std::size_t sorted = bytes_of([&](const auto& take) {
+      BucketChunks(n, options_.rounds, options_.chunk, b.product(), options_.look_back_wrap, take);
+    });
+    const auto block = [&](bool backward) {
+      return bytes_of([&](const auto& take) {
+        detail::ChunkBlock<S>(options_.chunk, n, compared(), shape_.key_dim, shape_.value_dim, backward, take);
+      });
+    };
+    c.forward_scratch = std::max(
+        angular_hash_scratch<S>(n, shape_.key_dim),
+        sorted + block(false) + softmax_forward_scratch<S>(rows, keys, shape_.key_dim, shape_.value_dim, false));
+    c.backward_scratch = sorted + block(true) + 2 * Arena::size_of<S>(n) +
+                         softmax_backward_scratch<S>(rows, keys, shape_.key_dim, shape_.value_dim, false);
+    return c;
+  }
+
+  Params init(Random&) const { return {}; }
+  Shared init_shared(Random&) const { return {}; }
+  void check(const Head<Lsh>&, CallShape call) const {
+    const Index most = std::numeric_limits<std::int32_t>::max() / options_.rounds;
+    require<ShapeError>(call.queries == call.keys, "batch: as many keys as queries expected, ", call.queries, ", came ",
+                        call.keys);
+    require<ShapeError>(call.queries <= most, "batch: sequences of up to ", most, " tokens expected, came ",
+                        call.queries);
+  }
+  void reserve(CallShape call, Cache& cache) const { cache.buckets.reserve(options_.rounds * call.queries); }
+
+  void choose(const Head<Lsh>&, const Tied<ConstView<S>>& in, Cache& cache, Arena& scratch) const {
+    const Index n = in.qk.rows(), d = shape_.key_dim;
+    const Digits b = digits(n);
+    auto buckets = cache.buckets.resize(options_.rounds, n);
+    buckets.setZero();
+    for (Index r = 0; r < options_.rounds; ++r) {
+      std::int32_t* const bucket = buckets.data() + r * n;
+      angular_hash<S>(in.qk, block(rotations_, r * d, 0, d, b.first / 2), 1, bucket, scratch);
+      if (b.second > 1)
+        angular_hash<S>(in.qk, block(rotations_, r * d, second_, d, b.second / 2), static_cast<std::int32_t>(b.first),
+                        bucket, scratch);
+    }
+  }
+
+  void forward(const Head<Lsh>&, const Tied<ConstView<S>>& in, Out<S> out, const Cache& cache, Arena& scratch) const {
+    const Index n = in.qk.rows();
+    if (n == 0) return;
+    const Arena::Frame frame(scratch);
+    const BucketChunks chunks = sorted(cache, n, scratch);
+    detail::ChunkBlock<S> block = gathered(n, false, scratch);
+    for_each_block(chunks, [&](Index round, Range at) {
+      block.gather(chunks, at, compared(), in.qk, in.v);
+      for_each_chunk(chunks, block, at, [&](Index row, Index rows, Index key) {
+        softmax_forward(pattern(block, round, row, key), NoTerm{}, logits(), fields(block, row, rows, key), {0, rows},
+                        Out<S>{tile(block.o, row, rows, block.d_v), VectorView<S>(block.lse + row, rows)}, scratch);
+      });
+      for (Index s = block.behind; s < block.size; ++s) {
+        const Out<S> to = row_of(out, block.token[s]);
+        const ConstOut<S> from{view(tile(block.o, s, 1, block.d_v)), {block.lse + s, 1}};
+        if (round == 0) {
+          std::copy_n(from.o.data(), block.d_v, out.o.data() + block.token[s] * out.o.outerStride());
+          out.lse(block.token[s]) = from.lse(0);
+        } else {
+          merge<S>(to, from);
+        }
+      }
+    });
+    for (Index t = 0; t < n; ++t)
+      if (chunks.alone(static_cast<std::int32_t>(t), options_.causal)) see_itself(in, t, block.k, out);
+  }
+
+  /// With the log-sum-exps over all rounds, every round gives its own part of the gradients.
+  void backward(const Head<Lsh>&, const Tied<ConstView<S>>& in, ConstOut<S> out, ConstOut<S> dout, const Cache& cache,
+                const Tied<View<S>>& din, const HeadGradient<Lsh>&, Arena& scratch) const {
+    const Index n = in.qk.rows(), d = shape_.key_dim, d_v = shape_.value_dim;
+    if (n == 0) return;
+    const Arena::Frame frame(scratch);
+    const BucketChunks chunks = sorted(cache, n, scratch);
+    S *const total = scratch.take<S>(n), *const shift = scratch.take<S>(n);  // dlse - D
+    detail::ChunkBlock<S> block = gathered(n, true, scratch);
+    std::fill_n(block.zeros, d_v, S(0));
+    const auto row = [](auto m, Index t) { return m.data() + t * m.outerStride(); };
+
+    for (Index t = 0; t < n; ++t) {
+      const S dlse = dout.lse.size() > 0 ? dout.lse(t) : S(0);
+      total[t] = out.lse(t);
+      shift[t] = dlse - detail::dot_product(row(dout.o, t), row(out.o, t), d_v);
+      if (!chunks.alone(static_cast<std::int32_t>(t), options_.causal)) continue;
+      total[t] = -std::numeric_limits<S>::infinity();  // o_t = v_t, lse_t = scale |q_t|
+      detail::unit_row(row(in.qk, t), d, block.k);
+      for (Index e = 0; e < d_v; ++e) row(din.v, t)[e] += dout.o(t, e);
+      for (Index e = 0; e < d; ++e) row(din.qk, t)[e] += options_.scale * dlse * block.k[e];
+    }
+    for_each_block(chunks, [&](Index round, Range at) {
+      block.gather(chunks, at, compared(), in.qk, in.v);
+      for (Index s = block.behind; s < block.size; ++s) {
+        const Index t = block.token[s];
+        std::copy_n(row(dout.o, t), d_v, block.o + s * d_v);
+        block.lse[s] = shift[t];
+        block.total[s] = total[t];
+      }
+      std::fill_n(block.dq, block.size * d, S(0));
+      std::fill_n(block.dk, block.size * d, S(0));
+      std::fill_n(block.dv, block.size * d_v, S(0));
+      for_each_chunk(chunks, block, at, [&](Index first, Index rows, Index key) {
+        // D is the same in all rounds, and stands in the cotangent of lse: the rows of o may be zeros.
+        const ConstOut<S> made{{block.zeros, rows, d_v, Eigen::OuterStride<>(0)}, {block.total + first, rows}};
+        const ConstOut<S> dmade{view(tile(block.o, first, rows, d_v)), {block.lse + first, rows}};
+        const Index keys = first + rows - key;
+        softmax_backward(
+            pattern(block, round, first, key), NoTerm{}, logits(), fields(block, first, rows, key), made, dmade,
+            Qkv<View<S>>{tile(block.dq, first, rows, d), tile(block.dk, key, keys, d), tile(block.dv, key, keys, d_v)},
+            scratch);
+      });
+      for (Index s = 0; s < block.size; ++s) {
+        S *const dqk = row(din.qk, block.token[s]), *const dv = row(din.v, block.token[s]);
+        for (Index e = 0; e < d; ++e) dqk[e] += block.dq[s * d + e];
+        detail::unit_row_backward(block.k + s * d, block.norm[s], block.dk + s * d, d, dqk);
+        for (Index e = 0; e < d_v; ++e) dv[e] += block.dv[s * d_v + e];
+      }
+    });
+  }
+
+ private:
+  /// Buckets are hashed in one digit, or as pairs of two.
+  struct Digits {
+    Index first = 2, second = 1;
+    Index product() const { return first * second; }
+  };
+  static constexpr Index one_digit = 128;  // buckets that one digit tells apart
+
+  static Options check(const Options& o) {
+    require<OptionError>(o.rounds >= 1, "options.rounds: at least 1 expected, came ", o.rounds);
+    require<OptionError>(o.chunk >= 1, "options.chunk: at least 1 expected, came ", o.chunk);
+    require<OptionError>(o.buckets >= 0 && o.buckets % 2 == 0,
+                         "options.buckets: an even number, or 0 (about n / chunk), expected, came ", o.buckets);
+    require<OptionError>(std::isfinite(o.scale), "options.scale: a finite number expected, came ", o.scale);
+    return o;
+  }
+
+  Digits digits(Index n) const {
+    const auto even = [](Index x) { return std::clamp<Index>((x + 1) / 2 * 2, 2, one_digit); };
+    if (const Index b = options_.buckets; b > 0) {
+      if (b <= one_digit || b % 4 != 0) return {b, 1};
+      Index second = 2;
+      for (Index x = 2; x * x <= b; x += 2)
+        if (b % (2 * x) == 0) second = x;
+      return {b / second, second};
+    }
+    const Index b = n / options_.chunk;
+    if (b <= one_digit) return {even(b), 1};
+    const Index first = even(static_cast<Index>(std::sqrt(static_cast<double>(b))));
+    return {first, even(b / first)};
+  }
+
+  /// Scores: of queries with the keys they meet, over all rounds.
+  Index pairs_of(Index n) const {
+    if (n == 0) return 0;
+    const Index size = std::min(options_.chunk, n), full = n / size, rest = n % size, chunks = full + (rest > 0);
+    Index pairs = full * size * size + rest * rest;   // a chunk with itself
+    pairs += (full - 1) * size * size + rest * size;  // and with the one before
+    const Index last = rest > 0 ? rest : size;        // the first with the last
+    const bool wraps = options_.look_back_wrap == LookBackWrap::per_round
+                           ? chunks > 1
+                           : options_.look_back_wrap == LookBackWrap::flat && chunks * options_.rounds > 1;
+    return options_.rounds * (pairs + (wraps ? size * last : 0));
+  }
+
+  /// The rounds whose chunks are compared, so that no pair counts twice.
+  Index compared() const {
+    return options_.duplicates == Duplicates::once && options_.rounds > 1 ? options_.rounds : 0;
+  }
+  Logits<S> logits() const { return {options_.scale, S(0)}; }
+
+  BucketChunks sorted(const Cache& cache, Index n, Arena& scratch) const {
+    const Index b = buckets(n);
+    BucketChunks chunks(n, options_.rounds, options_.chunk, b, options_.look_back_wrap,
+                        [&]<class T>(T*, Index count) { return scratch.take<T>(count); });
+    chunks.sort(cache.buckets.view().data(), b);
+    return chunks;
+  }
+  detail::ChunkBlock<S> gathered(Index n, bool backward, Arena& scratch) const {
+    return {options_.chunk, n, compared(), shape_.key_dim, shape_.value_dim, backward, [&]<class T>(T*, Index count) {
+              return scratch.take<T>(count);
+            }};
+  }
+  /// The bytes of what f(take) takes.
+  template <class F>
+  static std::size_t bytes_of(const F& f) {
+    std::size_t bytes = 0;
+    f([&]<class T>(T* none, Index count) {
+      bytes += Arena::size_of<T>(count);
+      return none;
+    });
+    return bytes;
+  }
+
+  /// f(round, chunks) for blocks of chunks, round by round.
+  template <class F>
+  static void for_each_block(const BucketChunks& chunks, const F& f) {
+    const Index step = detail::ChunkBlock<S>::chunks_of(chunks.size);
+    for (Index round = 0; round < chunks.rounds; ++round)
+      for (Index c = 0; c < chunks.chunks; c += step)
+        f(round, Range{round * chunks.chunks + c, round * chunks.chunks + std::min<Index>(chunks.chunks, c + step)});
+  }
+  /// f(row, rows, key) for the chunks of a block: the queries [row, row + rows) meet the keys [key, row + rows).
+  template <class F>
+  static void for_each_chunk(const BucketChunks& chunks, const detail::ChunkBlock<S>& block, Range at, const F& f) {
+    Index key = 0, row = block.behind;
+    for (Index c = at.begin; c < at.end; ++c) {
+      const Index rows = chunks.slots(static_cast<std::int32_t>(c)).size();
+      f(row, rows, key);
+      key = row;
+      row += rows;
+    }
+  }
+  ChunkPattern pattern(const detail::ChunkBlock<S>& block, Index round, Index row, Index key) const {
+    return {.token = block.token + key,
+            .chunk = block.chunk + key,
+            .back = block.back + key,
+            .stride = block.stride,
+            .own = row - key,
+            .rounds = options_.rounds,
+            .round = round,
+            .earlier = compared() > 0 ? round : 0,
+            .causal = options_.causal,
+            .flat = options_.look_back_wrap == LookBackWrap::flat,
+            .once = compared() > 0};
+  }
+  static View<S> tile(S* rows, Index first, Index n, Index cols) {
+    return {rows + first * cols, n, cols, Eigen::OuterStride<>(cols)};
+  }
+  static Qkv<ConstView<S>> fields(const detail::ChunkBlock<S>& block, Index row, Index rows, Index key) {
+    const Index keys = row + rows - key;
+    return {view(tile(block.q, row, rows, block.d)), view(tile(block.k, key, keys, block.d)),
+            view(tile(block.v, key, keys, block.d_v))};
+  }
+  static Out<S> row_of(Out<S> out, Index t) {
+    return {heed::block(out.o, t, 0, 1, out.o.cols()), VectorView<S>(out.lse.data() + t, 1)};
+  }
+  /// Row t has nothing else: o_t = v_t, lse_t = scale q_t.k_t, or NaN.
+  void see_itself(const Tied<ConstView<S>>& in, Index t, S* k, Out<S> out) const {
+    const S score = options_.scale * detail::unit_row(in.qk.data() + t * in.qk.outerStride(), shape_.key_dim, k);
+    out.lse(t) = score;
+    for (Index e = 0; e < out.o.cols(); ++e) out.o(t, e) = in.v(t, e) + (score - score);
+  }
+
+  Options options_;
+  HeadShape shape_;
+  Index second_ = 0;     // where the columns of the second digit begin
+  Matrix<S> rotations_;  // [rounds d, columns]
+};
+static_assert(RegisteredPolicy<Lsh<float>> && ChoosingPolicy<Lsh<float>>);
+
+}  // namespace heed
