@@ -122,10 +122,13 @@ struct ChunkPattern {
         Lanes<S> hide;
         const std::int32_t* const query = token + p;
         const std::int32_t key = token[j];
-        if (causal)
+        if (causal) {
+#pragma GCC unroll 1
           for (std::size_t i = 0; i < hide.size(); ++i) hide[i] = query[i] <= key;
-        else
+        } else {
+#pragma GCC unroll 1
           for (std::size_t i = 0; i < hide.size(); ++i) hide[i] = query[i] == key;
+        }
         for (Index r = 0; r < earlier; ++r) {
           hide_equal<S>(chunk + r * stride + p, chunk[r * stride + j], hide);
           hide_equal<S>(back + r * stride + p, chunk[r * stride + j], hide);
@@ -133,6 +136,7 @@ struct ChunkPattern {
         }
         if (twice(j)) hide_equal<S>(chunk + round * stride + p, chunk[round * stride + j], hide);
         S* const at = s + (p - first);
+#pragma GCC unroll 1
         for (std::size_t i = 0; i < hide.size(); ++i) at[i] = hide[i] != 0 ? hidden : at[i];
       }
   }
@@ -142,6 +146,7 @@ struct ChunkPattern {
   using Lanes = std::array<std::int32_t, std::size_t{detail::lanes<S>}>;
   template <class S>
   static void hide_equal(const std::int32_t* ids, std::int32_t id, Lanes<S>& hide) {
+#pragma GCC unroll 1
     for (std::size_t i = 0; i < hide.size(); ++i) hide[i] |= ids[i] == id;
   }
   Index before(Index r) const { return (r + rounds - 1) % rounds; }
