@@ -6,6 +6,7 @@
 #include <heed/kernels/unit_rows.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 namespace heed::detail {
@@ -13,6 +14,17 @@ namespace heed::detail {
 /// Slots that are gathered at a time, rounded down to whole chunks: with keys, values and results they stay in the
 /// second cache.
 inline constexpr Index block_slots = 256;
+
+/// use(s) for every s of a range, ask(s) some steps before: rows in random places arrive in time.
+template <class Ask, class Use>
+void for_each_ahead(Range range, const Ask& ask, const Use& use) {
+  constexpr Index ahead = 8;
+  for (Index s = range.begin; s < std::min(range.end, range.begin + ahead); ++s) ask(s);
+  for (Index s = range.begin; s < range.end; ++s) {
+    if (s + ahead < range.end) ask(s + ahead);
+    use(s);
+  }
+}
 
 /// Some chunks of one round, gathered in the order of slots, behind the chunk that the first of them looks back to.
 template <class S>
@@ -71,12 +83,20 @@ struct ChunkBlock {
       std::fill(chunk + r * stride + size, chunk + (r + 1) * stride, -1);
       std::fill(back + r * stride + size, back + (r + 1) * stride, -1);
     }
+    for_each_ahead(
+        {0, size},
+        [&](Index s) {
+          prefetch(qk.data() + token[s] * qk.outerStride(), d);
+          prefetch(values.data() + token[s] * values.outerStride(), d_v);
+        },
+        [&](Index s) {
+          std::copy_n(qk.data() + token[s] * qk.outerStride(), d, q + s * d);
+          std::copy_n(values.data() + token[s] * values.outerStride(), d_v, v + s * d_v);
+        });
     for (Index s = 0; s < size; ++s) {
-      const Index t = token[s];
-      std::copy_n(qk.data() + t * qk.outerStride(), d, q + s * d);
-      std::copy_n(values.data() + t * values.outerStride(), d_v, v + s * d_v);
+      norm[s] = unit_row(q + s * d, d, k + s * d);
+      if (std::isnan(norm[s])) std::fill_n(q + s * d, d, norm[s]);  // infinity: scores of -inf would hide every key
     }
-    for (Index s = 0; s < size; ++s) norm[s] = unit_row(q + s * d, d, k + s * d);
   }
 
  private:

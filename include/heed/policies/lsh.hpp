@@ -136,17 +136,17 @@ class Lsh {
     const Digits b = digits(n);
     auto buckets = cache.buckets.resize(options_.rounds, n);
     buckets.setZero();
-    for (Index r = 0; r < options_.rounds; ++r) {
-      std::int32_t* const bucket = buckets.data() + r * n;
-      angular_hash<S>(in.qk, block(rotations_, r * d, 0, d, b.first / 2), 1, bucket, scratch);
-      if (b.second > 1)
-        angular_hash<S>(in.qk, block(rotations_, r * d, second_, d, b.second / 2), static_cast<std::int32_t>(b.first),
-                        bucket, scratch);
-    }
+    const Index count = b.second > 1 ? 2 : 1;
+    const auto hashing = [&](Index i) {
+      const bool second = i % count == 1;
+      return Hashing<S>{block(rotations_, i / count * d, second ? second_ : 0, d, (second ? b.second : b.first) / 2),
+                        static_cast<std::int32_t>(second ? b.first : 1), buckets.data() + i / count * n};
+    };
+    angular_hash<S>(in.qk, options_.rounds * count, hashing, scratch);
   }
 
   void forward(const Head<Lsh>&, const Tied<ConstView<S>>& in, Out<S> out, const Cache& cache, Arena& scratch) const {
-    const Index n = in.qk.rows();
+    const Index n = in.qk.rows(), d_v = shape_.value_dim;
     if (n == 0) return;
     const Arena::Frame frame(scratch);
     const BucketChunks chunks = sorted(cache, n, scratch);
@@ -157,16 +157,17 @@ class Lsh {
         softmax_forward(pattern(block, round, row, key), NoTerm{}, logits(), fields(block, row, rows, key), {0, rows},
                         Out<S>{tile(block.o, row, rows, block.d_v), VectorView<S>(block.lse + row, rows)}, scratch);
       });
-      for (Index s = block.behind; s < block.size; ++s) {
-        const Out<S> to = row_of(out, block.token[s]);
-        const ConstOut<S> from{view(tile(block.o, s, 1, block.d_v)), {block.lse + s, 1}};
-        if (round == 0) {
-          std::copy_n(from.o.data(), block.d_v, out.o.data() + block.token[s] * out.o.outerStride());
-          out.lse(block.token[s]) = from.lse(0);
-        } else {
-          merge<S>(to, from);
-        }
-      }
+      detail::for_each_ahead(
+          {block.behind, block.size}, [&](Index s) { detail::prefetch(row(out.o, block.token[s]), d_v); },
+          [&](Index s) {
+            const Index t = block.token[s];
+            if (round == 0) {
+              std::copy_n(block.o + s * d_v, d_v, row(out.o, t));
+              out.lse(t) = block.lse[s];
+            } else {
+              merge_row(row(out.o, t), out.lse(t), block.o + s * d_v, block.lse[s], d_v);
+            }
+          });
     });
     for (Index t = 0; t < n; ++t)
       if (chunks.alone(static_cast<std::int32_t>(t), options_.causal)) see_itself(in, t, block.k, out);
@@ -182,7 +183,6 @@ class Lsh {
     S *const total = scratch.take<S>(n), *const shift = scratch.take<S>(n);  // dlse - D
     detail::ChunkBlock<S> block = gathered(n, true, scratch);
     std::fill_n(block.zeros, d_v, S(0));
-    const auto row = [](auto m, Index t) { return m.data() + t * m.outerStride(); };
 
     for (Index t = 0; t < n; ++t) {
       const S dlse = dout.lse.size() > 0 ? dout.lse(t) : S(0);
@@ -196,12 +196,14 @@ class Lsh {
     }
     for_each_block(chunks, [&](Index round, Range at) {
       block.gather(chunks, at, compared(), in.qk, in.v);
-      for (Index s = block.behind; s < block.size; ++s) {
-        const Index t = block.token[s];
-        std::copy_n(row(dout.o, t), d_v, block.o + s * d_v);
-        block.lse[s] = shift[t];
-        block.total[s] = total[t];
-      }
+      detail::for_each_ahead(
+          {block.behind, block.size}, [&](Index s) { detail::prefetch(row(dout.o, block.token[s]), d_v); },
+          [&](Index s) {
+            const Index t = block.token[s];
+            std::copy_n(row(dout.o, t), d_v, block.o + s * d_v);
+            block.lse[s] = shift[t];
+            block.total[s] = total[t];
+          });
       std::fill_n(block.dq, block.size * d, S(0));
       std::fill_n(block.dk, block.size * d, S(0));
       std::fill_n(block.dv, block.size * d_v, S(0));
@@ -215,12 +217,18 @@ class Lsh {
             Qkv<View<S>>{tile(block.dq, first, rows, d), tile(block.dk, key, keys, d), tile(block.dv, key, keys, d_v)},
             scratch);
       });
-      for (Index s = 0; s < block.size; ++s) {
-        S *const dqk = row(din.qk, block.token[s]), *const dv = row(din.v, block.token[s]);
-        for (Index e = 0; e < d; ++e) dqk[e] += block.dq[s * d + e];
-        detail::unit_row_backward(block.k + s * d, block.norm[s], block.dk + s * d, d, dqk);
-        for (Index e = 0; e < d_v; ++e) dv[e] += block.dv[s * d_v + e];
-      }
+      detail::for_each_ahead(
+          {0, block.size},
+          [&](Index s) {
+            detail::prefetch(row(din.qk, block.token[s]), d);
+            detail::prefetch(row(din.v, block.token[s]), d_v);
+          },
+          [&](Index s) {
+            S *const dqk = row(din.qk, block.token[s]), *const dv = row(din.v, block.token[s]);
+            for (Index e = 0; e < d; ++e) dqk[e] += block.dq[s * d + e];
+            detail::unit_row_backward(block.k + s * d, block.norm[s], block.dk + s * d, d, dqk);
+            for (Index e = 0; e < d_v; ++e) dv[e] += block.dv[s * d_v + e];
+          });
     });
   }
 
@@ -338,8 +346,10 @@ class Lsh {
     return {view(tile(block.q, row, rows, block.d)), view(tile(block.k, key, keys, block.d)),
             view(tile(block.v, key, keys, block.d_v))};
   }
-  static Out<S> row_of(Out<S> out, Index t) {
-    return {heed::block(out.o, t, 0, 1, out.o.cols()), VectorView<S>(out.lse.data() + t, 1)};
+  /// A view by value: its rows may be written to.
+  template <class M>
+  static auto row(M m, Index t) {
+    return m.data() + t * m.outerStride();
   }
   /// Row t has nothing else: o_t = v_t, lse_t = scale q_t.k_t, or NaN.
   void see_itself(const Tied<ConstView<S>>& in, Index t, S* k, Out<S> out) const {
