@@ -17,14 +17,14 @@ struct SurvivesExtremes {
       if (c.call.queries == 0 || c.call.keys == 0) continue;
       for (const S size : {S(100), std::sqrt(std::sqrt(top)), std::numeric_limits<S>::denorm_min(), S(0)}) {
         Run<P> run(c);
-        run.in.fields.q *= size;
-        run.in.fields.k *= size;
+        queries_of(run.in.fields) *= size;
+        if constexpr (!TiedPolicy<P>) keys_of(run.in.fields) *= size;
         hull(v, c, run, "logits of scale ", size);
       }
       {
         Run<P> run(c);  // every logit of every row far below 0, so that a maximum floored at 0 would lose them all
-        run.in.fields.q.setConstant(S(30));
-        run.in.fields.k.array() = run.in.fields.k.array() * S(0.01) - S(30);
+        queries_of(run.in.fields).setConstant(S(30));
+        keys_of(run.in.fields).array() = keys_of(run.in.fields).array() * S(0.01) - S(30);
         hull(v, c, run, "logits about -900 sqrt(d): ", S(-30));
       }
       {

@@ -42,6 +42,9 @@ struct ResultsMerge {
     }
     v.expect(checked > 0, "no case was checked");
   }
+  /// Tied keys cannot be split from their queries.
+  template <class Family>
+  static constexpr bool applies = !TiedPolicy<typename Family::template Of<float>>;
   template <class Family>
   static Verdict check_family() {
     Verdict v;

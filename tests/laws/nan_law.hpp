@@ -23,11 +23,12 @@ struct ContainsNan {
         if (!seen.row(i).any())
           v.expect((clean.out.o.row(i).array() == S(0)).all() &&
                        clean.out.lse(i) == -std::numeric_limits<S>::infinity() &&
-                       (clean.out.d.q.row(i).array() == S(0)).all(),
+                       (queries_of(clean.out.d).row(i).array() == S(0)).all(),
                    c.label, ": row ", i, " sees nothing, but is not 0");
       for (heed::Index j = 0; j < c.call.keys; ++j)
         if (!seen.col(j).any())
-          v.expect((clean.out.d.k.row(j).array() == S(0)).all() && (clean.out.d.v.row(j).array() == S(0)).all(),
+          v.expect((TiedPolicy<P> || (keys_of(clean.out.d).row(j).array() == S(0)).all()) &&
+                       (clean.out.d.v.row(j).array() == S(0)).all(),
                    c.label, ": key ", j, " is seen by nothing, but has gradients");
 
       const S nan = std::numeric_limits<S>::quiet_NaN(), infinity = std::numeric_limits<S>::infinity();
@@ -36,35 +37,43 @@ struct ContainsNan {
       for (const char field : {'k', 'v', 'q', 'o'})
         for (const S poison : {nan, infinity}) {
           Run<P> run(c);
-          heed::Matrix<S>& m = field == 'k'   ? run.in.fields.k
+          heed::Matrix<S>& m = field == 'k'   ? keys_of(run.in.fields)
                                : field == 'v' ? run.in.fields.v
-                               : field == 'q' ? run.in.fields.q
+                               : field == 'q' ? queries_of(run.in.fields)
                                               : run.in.d_o;
           const bool by_key = field == 'k' || field == 'v';
           m.row(by_key ? key : row).setConstant(poison);
-          run.forward(c);
+          run.replay(c, clean.out.cache);
           run.backward(c);
+          // A row is touched by a key it sees, or as the query itself; a tied row is both.
+          const bool both = TiedPolicy<P> && (field == 'k' || field == 'q');
+          const auto touched = [&](heed::Index i) {
+            return ((by_key || both) && seen(i, both && !by_key ? row : key)) ||
+                   ((!by_key || both) && i == (both && by_key ? key : row) && seen.row(i).any());
+          };
+          const auto key_touched = [&](heed::Index j) {  // by a row that is
+            bool any = false;
+            for (heed::Index i = 0; i < c.call.queries; ++i) any = any || (seen(i, j) && touched(i));
+            return any;
+          };
           for (heed::Index i = 0; i < c.call.queries; ++i) {
-            const bool touched = by_key ? seen(i, key) : i == row && seen.row(i).any();
-            if (!touched && !(field == 'o' && i == row))
+            if (!touched(i) && !(field == 'o' && i == row))
               v.expect(same_bits(run.out.o.row(i), clean.out.o.row(i)) &&
                            same_bits(run.out.lse.row(i), clean.out.lse.row(i)) &&
-                           same_bits(run.out.d.q.row(i), clean.out.d.q.row(i)),
+                           ((TiedPolicy<P> && key_touched(i)) ||
+                            same_bits(queries_of(run.out.d).row(i), queries_of(clean.out.d).row(i))),
                        c.label, ": ", poison, " in row ", by_key ? key : row, " of ", field, " moved row ", i);
-            else if (touched && field != 'o' && poison != poison)
+            else if (touched(i) && field != 'o' && poison != poison)
               v.expect(run.out.o.row(i).array().isNaN().all(), c.label, ": NaN in row ", by_key ? key : row, " of ",
                        field, " did not reach row ", i);
           }
-          for (heed::Index j = 0; j < c.call.keys; ++j) {
-            bool touched = false;  // by a row that is
-            for (heed::Index i = 0; i < c.call.queries; ++i)
-              touched = touched || (seen(i, j) && (by_key ? seen(i, key) : i == row));
-            if (!touched)
-              v.expect(same_bits(run.out.d.k.row(j), clean.out.d.k.row(j)) &&
+          for (heed::Index j = 0; j < c.call.keys; ++j)
+            if (!key_touched(j))
+              v.expect(((TiedPolicy<P> && (touched(j) || (field == 'o' && j == row))) ||
+                        same_bits(keys_of(run.out.d).row(j), keys_of(clean.out.d).row(j))) &&
                            same_bits(run.out.d.v.row(j), clean.out.d.v.row(j)),
                        c.label, ": ", poison, " in row ", by_key ? key : row, " of ", field,
                        " moved the gradients of key ", j);
-          }
         }
     }
   }
