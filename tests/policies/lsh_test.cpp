@@ -152,8 +152,15 @@ struct Cases<Lsh<S>> {
     return pairs;
   }
   static std::pair<double, double> multiply_adds(const Case<P>& c, double pairs, double d, double d_v) {
-    const Index n = c.call.queries, buckets = Lsh<S>(c.options, c.shape).buckets(n);
-    const double hash = static_cast<double>(c.options.rounds * n * (buckets / 2)) * d;
+    const Index n = c.call.queries, share = n / c.options.chunk;
+    const auto even = [](Index x) { return std::max<Index>(2, x + x % 2); };
+    Index columns = c.options.buckets / 2;
+    if (columns == 0) columns = even(share) / 2;
+    if (c.options.buckets == 0 && share > 128) {  // in two digits
+      const Index first = even(static_cast<Index>(std::sqrt(double(share))));
+      columns = (first + even(share / first)) / 2;
+    }
+    const double hash = static_cast<double>(c.options.rounds * n * columns) * d;
     return {pairs * (d + d_v) + hash, pairs * (3 * d + 2 * d_v)};
   }
 
@@ -351,7 +358,7 @@ M clustered(Index n, Index d, Index clusters, double spread, std::uint64_t seed)
 TEST(Lsh, RecallRisesWithRoundsAndTheErrorFalls) {
   const Index n = 1024, d = 32, top = 8;
   const M qk = 3 * clustered(n, d, 64, 0.3, 20), v = normal(n, 16, 24), exact = dense(qk, v, false);
-  double recall = 0, error = std::numeric_limits<double>::infinity();
+  double recall = 0, error = std::numeric_limits<double>::infinity(), first_error = 0;
   for (const Index rounds : {1, 2, 4, 8}) {
     const D::Options options{.rounds = rounds, .chunk = 32};
     const Call call(options, qk, v);
@@ -368,13 +375,12 @@ TEST(Lsh, RecallRisesWithRoundsAndTheErrorFalls) {
     const double off = (call.o - exact).norm() / exact.norm();
     EXPECT_GT(now, recall) << rounds;
     EXPECT_LT(off, error) << rounds;
+    if (rounds == 1) first_error = off;
     recall = now;
     error = off;
-    RecordProperty("recall_" + std::to_string(rounds), std::to_string(now));
-    RecordProperty("error_" + std::to_string(rounds), std::to_string(off));
   }
   EXPECT_GE(recall, 0.95);
-  EXPECT_LT(error, 0.1);
+  EXPECT_LT(error, first_error / 4);
 }
 
 TEST(Lsh, RandomKeysComeCloserToDenseWithRounds) {
@@ -424,7 +430,9 @@ TEST(Lsh, ZeroAndEqualVectors) {
     Call call({.rounds = 2, .chunk = 16}, M::Constant(70, 6, x), v);
     for (Index r = 0; r < 2; ++r)
       EXPECT_TRUE((call.cache.buckets.view().row(r).array() == call.cache.buckets.view()(r, 0)).all());
-    if (x == 0.0) EXPECT_EQ(call.cache.buckets.view().cwiseAbs().maxCoeff(), 0);
+    if (x == 0.0) {
+      EXPECT_EQ(call.cache.buckets.view().cwiseAbs().maxCoeff(), 0);
+    }
     EXPECT_LT(distance(call.o.row(20), (v.topRows(32).colwise().sum() - v.row(20)) / 31), 1e-14);
     const auto [dqk, dv] = call.backward(d_o);
     EXPECT_TRUE(dqk.allFinite() && dv.allFinite());
