@@ -137,6 +137,7 @@ EIGEN_ALWAYS_INLINE Packet<S> select_less(const Packet<S>& a, const Packet<S>& b
 template <class S>
 EIGEN_ALWAYS_INLINE void prefetch(const S* from, Index count) {
   for (Index i = 0; i < count; i += Index{64 / sizeof(S)}) Eigen::internal::prefetch(from + i);
+  Eigen::internal::prefetch(from + count - 1);
 }
 
 }  // namespace heed::detail

@@ -30,6 +30,7 @@ struct BucketChunks {
   LookBackWrap wrap = LookBackWrap::per_round;
   std::int32_t *order = nullptr, *chunk = nullptr;  // [rounds][n]: the token of a slot, the chunk of a token
   std::int32_t *first = nullptr, *last = nullptr;   // [rounds * chunks]: the smallest and largest token of a chunk
+  std::int32_t* before = nullptr;                   // [rounds * chunks]: the chunk it looks back to, or -1
   std::int32_t* counts = nullptr;                   // [buckets + 1]
 
   /// Calls take(type, count) -> pointer for every buffer: the only list of them.
@@ -45,6 +46,7 @@ struct BucketChunks {
     chunk = ids(n_rounds * tokens);
     first = ids(n_rounds * chunks);
     last = ids(n_rounds * chunks);
+    before = ids(n_rounds * chunks);
     counts = ids(buckets + 1);
   }
 
@@ -52,6 +54,7 @@ struct BucketChunks {
   void sort(const std::int32_t* bucket, Index buckets) {
     std::fill_n(first, rounds * chunks, n);
     std::fill_n(last, rounds * chunks, -1);
+    for (std::int32_t at = 0; at < rounds * chunks; ++at) before[at] = look_back(at);
     for (std::int32_t r = 0; r < rounds; ++r, bucket += n) {
       std::fill_n(counts, buckets + 1, 0);
       for (std::int32_t t = 0; t < n; ++t) ++counts[bucket[t] + 1];
@@ -71,22 +74,23 @@ struct BucketChunks {
     const Index round = at / chunks, begin = Index{at % chunks} * size;
     return {round * n + begin, round * n + std::min<Index>(n, begin + size)};
   }
-  /// The chunk before, or -1.
+  /// Whether token t sees no token but itself, in any round.
+  bool alone(std::int32_t t, bool causal) const {
+    for (std::int32_t r = 0; r < rounds; ++r) {
+      const std::int32_t own = chunk[Index{r} * n + t];
+      for (const std::int32_t at : {own, before[own]})
+        if (at >= 0 && (first[at] < t || (!causal && last[at] > t))) return false;
+    }
+    return true;
+  }
+
+ private:
   std::int32_t look_back(std::int32_t at) const {
     if (at % chunks > 0) return at - 1;
     if (wrap == LookBackWrap::none) return -1;
     const std::int32_t all = rounds * chunks;
     const std::int32_t back = wrap == LookBackWrap::flat ? (at + all - 1) % all : at + chunks - 1;
     return back == at ? -1 : back;
-  }
-  /// Whether token t sees no token but itself, in any round.
-  bool alone(std::int32_t t, bool causal) const {
-    for (std::int32_t r = 0; r < rounds; ++r) {
-      const std::int32_t own = chunk[Index{r} * n + t];
-      for (const std::int32_t at : {own, look_back(own)})
-        if (at >= 0 && (first[at] < t || (!causal && last[at] > t))) return false;
-    }
-    return true;
   }
 };
 

@@ -64,27 +64,31 @@ struct ChunkBlock {
   }
 
   Index behind = 0, size = 0;  // slots looked back to, and all
+  std::int32_t latest = -1;    // the last chunk in here
 
-  /// Takes the chunks [at.begin, at.end) of one round.
+  /// Takes the chunks [at.begin, at.end) of one round, and of their tokens the chunks in the rounds [0, rounds).
   void gather(const BucketChunks& chunks, Range at, Index rounds, ConstView<S> qk, ConstView<S> values) {
-    const std::int32_t first = static_cast<std::int32_t>(at.begin), before = chunks.look_back(first);
+    const std::int32_t first = static_cast<std::int32_t>(at.begin), before = chunks.before[first];
+    const bool kept = before >= 0 && before == latest;
+    if (kept) keep_last(chunks.slots(before).size());
     size = 0;
     if (before >= 0) add(chunks, chunks.slots(before));
     behind = size;
     for (std::int32_t c = first; c < at.end; ++c) add(chunks, chunks.slots(c));
+    latest = static_cast<std::int32_t>(at.end) - 1;
     std::fill(token + size, token + stride, -1);
     for (Index r = 0; r < rounds; ++r) {
       const std::int32_t* const of_token = chunks.chunk + r * chunks.n;
       for (Index s = 0; s < size; ++s) {
-        const std::int32_t own = of_token[token[s]];
-        chunk[r * stride + s] = own;
-        back[r * stride + s] = chunks.look_back(own);
+        chunk[r * stride + s] = of_token[token[s]];
+        back[r * stride + s] = chunks.before[of_token[token[s]]];
       }
       std::fill(chunk + r * stride + size, chunk + (r + 1) * stride, -1);
       std::fill(back + r * stride + size, back + (r + 1) * stride, -1);
     }
+    const Range missing = {kept ? behind : 0, size};
     for_each_ahead(
-        {0, size},
+        missing,
         [&](Index s) {
           prefetch(qk.data() + token[s] * qk.outerStride(), d);
           prefetch(values.data() + token[s] * values.outerStride(), d_v);
@@ -93,13 +97,21 @@ struct ChunkBlock {
           std::copy_n(qk.data() + token[s] * qk.outerStride(), d, q + s * d);
           std::copy_n(values.data() + token[s] * values.outerStride(), d_v, v + s * d_v);
         });
-    for (Index s = 0; s < size; ++s) {
+    for (Index s = missing.begin; s < missing.end; ++s) {
       norm[s] = unit_row(q + s * d, d, k + s * d);
       if (std::isnan(norm[s])) std::fill_n(q + s * d, d, norm[s]);  // infinity: scores of -inf would hide every key
     }
   }
 
  private:
+  /// The last `rows` slots become the first.
+  void keep_last(Index rows) {
+    const Index from = size - rows;
+    std::copy(q + from * d, q + size * d, q);
+    std::copy(k + from * d, k + size * d, k);
+    std::copy(norm + from, norm + size, norm);
+    std::copy(v + from * d_v, v + size * d_v, v);
+  }
   void add(const BucketChunks& chunks, Range slots) {
     std::copy_n(chunks.order + slots.begin, slots.size(), token + size);
     size += slots.size();

@@ -20,10 +20,10 @@ void merge_row(S* o, S& lse, const S* other, S other_lse, Index n) {
     lse = other_lse;
     return;
   }
-  const S m = lse > other_lse ? lse : other_lse;
-  const S a = std::exp(lse - m), b = std::exp(other_lse - m), sum = a + b;
-  const S wa = a / sum, wb = b / sum;
-  for (Index e = 0; e < n; ++e) o[e] = wa * o[e] + wb * other[e];
+  const bool more = lse > other_lse;
+  const S m = more ? lse : other_lse, less = std::exp((more ? other_lse : lse) - m), sum = S(1) + less;
+  const S a = (more ? S(1) : less) / sum, b = (more ? less : S(1)) / sum;
+  for (Index e = 0; e < n; ++e) o[e] = a * o[e] + b * other[e];
   lse = m + std::log(sum);
 }
 

@@ -109,12 +109,15 @@ class Lsh {
     });
     const auto block = [&](bool backward) {
       return bytes_of([&](const auto& take) {
-        detail::ChunkBlock<S>(options_.chunk, n, compared(), shape_.key_dim, shape_.value_dim, backward, take);
+        detail::ChunkBlock<S>(options_.chunk, n, compared(options_.rounds), shape_.key_dim, shape_.value_dim, backward,
+                              take);
       });
     };
+    const std::size_t near =
+        options_.rounds > 1 ? Arena::size_of<S>(n * shape_.key_dim) + 2 * Arena::size_of<S>(n * shape_.value_dim) : 0;
     c.forward_scratch = std::max(
         angular_hash_scratch<S>(n, shape_.key_dim),
-        sorted + block(false) + softmax_forward_scratch<S>(rows, keys, shape_.key_dim, shape_.value_dim, false));
+        sorted + block(false) + near + softmax_forward_scratch<S>(rows, keys, shape_.key_dim, shape_.value_dim, false));
     c.backward_scratch = sorted + block(true) + 2 * Arena::size_of<S>(n) +
                          softmax_backward_scratch<S>(rows, keys, shape_.key_dim, shape_.value_dim, false);
     return c;
@@ -151,26 +154,33 @@ class Lsh {
     const Arena::Frame frame(scratch);
     const BucketChunks chunks = sorted(cache, n, scratch);
     detail::ChunkBlock<S> block = gathered(n, false, scratch);
+    const ConstView<S> qk = near(in.qk, scratch), v = near(in.v, scratch);
+    const View<S> o = options_.rounds > 1 ? scratch.matrix<S>(n, d_v) : out.o;
     for_each_block(chunks, [&](Index round, Range at) {
-      block.gather(chunks, at, compared(), in.qk, in.v);
-      for_each_chunk(chunks, block, at, [&](Index row, Index rows, Index key) {
-        softmax_forward(pattern(block, round, row, key), NoTerm{}, logits(), fields(block, row, rows, key), {0, rows},
-                        Out<S>{tile(block.o, row, rows, block.d_v), VectorView<S>(block.lse + row, rows)}, scratch);
+      block.gather(chunks, at, compared(round), qk, v);
+      for_each_chunk(chunks, block, at, [&](Index first, Index rows, Index key) {
+        softmax_forward(pattern(block, round, first, key), NoTerm{}, logits(), fields(block, first, rows, key),
+                        {0, rows}, Out<S>{tile(block.o, first, rows, d_v), VectorView<S>(block.lse + first, rows)},
+                        scratch);
       });
       detail::for_each_ahead(
-          {block.behind, block.size}, [&](Index s) { detail::prefetch(row(out.o, block.token[s]), d_v); },
+          {block.behind, block.size}, [&](Index s) { detail::prefetch(row(o, block.token[s]), d_v); },
           [&](Index s) {
             const Index t = block.token[s];
             if (round == 0) {
-              std::copy_n(block.o + s * d_v, d_v, row(out.o, t));
+              std::copy_n(block.o + s * d_v, d_v, row(o, t));
               out.lse(t) = block.lse[s];
             } else {
-              merge_row(row(out.o, t), out.lse(t), block.o + s * d_v, block.lse[s], d_v);
+              merge_row(row(o, t), out.lse(t), block.o + s * d_v, block.lse[s], d_v);
             }
           });
     });
-    for (Index t = 0; t < n; ++t)
-      if (chunks.alone(static_cast<std::int32_t>(t), options_.causal)) see_itself(in, t, block.k, out);
+    for (Index t = 0; t < n; ++t) {
+      if (chunks.alone(static_cast<std::int32_t>(t), options_.causal))
+        see_itself(in, t, block.k, out);
+      else if (options_.rounds > 1)
+        std::copy_n(row(o, t), d_v, row(out.o, t));
+    }
   }
 
   /// With the log-sum-exps over all rounds, every round gives its own part of the gradients.
@@ -195,7 +205,7 @@ class Lsh {
       for (Index e = 0; e < d; ++e) row(din.qk, t)[e] += options_.scale * dlse * block.k[e];
     }
     for_each_block(chunks, [&](Index round, Range at) {
-      block.gather(chunks, at, compared(), in.qk, in.v);
+      block.gather(chunks, at, compared(round), in.qk, in.v);
       detail::for_each_ahead(
           {block.behind, block.size}, [&](Index s) { detail::prefetch(row(dout.o, block.token[s]), d_v); },
           [&](Index s) {
@@ -277,10 +287,10 @@ class Lsh {
     return options_.rounds * (pairs + (wraps ? size * last : 0));
   }
 
-  /// The rounds whose chunks are compared, so that no pair counts twice.
-  Index compared() const {
-    return options_.duplicates == Duplicates::once && options_.rounds > 1 ? options_.rounds : 0;
-  }
+  bool once() const { return options_.duplicates == Duplicates::once && options_.rounds > 1; }
+  bool flat() const { return options_.look_back_wrap == LookBackWrap::flat; }
+  /// How many rounds' chunks are compared in a round, so that no pair counts twice.
+  Index compared(Index round) const { return !once() ? 0 : flat() ? options_.rounds : round; }
   Logits<S> logits() const { return {options_.scale, S(0)}; }
 
   BucketChunks sorted(const Cache& cache, Index n, Arena& scratch) const {
@@ -291,9 +301,20 @@ class Lsh {
     return chunks;
   }
   detail::ChunkBlock<S> gathered(Index n, bool backward, Arena& scratch) const {
-    return {options_.chunk, n, compared(), shape_.key_dim, shape_.value_dim, backward, [&]<class T>(T*, Index count) {
-              return scratch.take<T>(count);
-            }};
+    return {options_.chunk,
+            n,
+            compared(options_.rounds),
+            shape_.key_dim,
+            shape_.value_dim,
+            backward,
+            [&]<class T>(T*, Index count) { return scratch.take<T>(count); }};
+  }
+  /// The rows side by side, where rounds read them again and again: heads that lie strided miss the caches.
+  ConstView<S> near(ConstView<S> m, Arena& scratch) const {
+    if (options_.rounds == 1) return m;
+    View<S> copy = scratch.matrix<S>(m.rows(), m.cols());
+    detail::gather_rows(m.data(), m.outerStride(), m.rows(), m.cols(), copy.data(), m.cols());
+    return view(copy);
   }
   /// The bytes of what f(take) takes.
   template <class F>
@@ -333,10 +354,10 @@ class Lsh {
             .own = row - key,
             .rounds = options_.rounds,
             .round = round,
-            .earlier = compared() > 0 ? round : 0,
+            .earlier = once() ? round : 0,
             .causal = options_.causal,
-            .flat = options_.look_back_wrap == LookBackWrap::flat,
-            .once = compared() > 0};
+            .flat = flat(),
+            .once = once()};
   }
   static View<S> tile(S* rows, Index first, Index n, Index cols) {
     return {rows + first * cols, n, cols, Eigen::OuterStride<>(cols)};
