@@ -107,55 +107,74 @@ struct ChunkPattern {
   void keys(Range, Index n_k, Ranges& ranges) const { ranges.add({0, n_k}); }
   bool all(Range, Range keys) const { return !causal && !flat && earlier == 0 && keys.end <= own; }
   bool sees(Index p, Index j) const {
-    bool hidden = causal ? token[p] <= token[j] : token[p] == token[j];
-    for (Index r = 0; r < earlier; ++r) {
-      const std::int32_t key = chunk[r * stride + j];
-      hidden = hidden || chunk[r * stride + p] == key || back[r * stride + p] == key;
-      hidden = hidden || (flat && back[r * stride + p] == chunk[before(r) * stride + j]);
-    }
-    return !hidden && !(twice(j) && chunk[round * stride + p] == chunk[round * stride + j]);
+    if (twice(j) || (causal ? token[p] <= token[j] : token[p] == token[j])) return false;
+    for (Index t = 0; t < tests(); ++t)
+      if (query_ids(t)[p] == key_ids(t)[j]) return false;
+    return true;
   }
 
   /// The same for a tile of scores (`mask_tile`), whose queries stand one after another.
   template <class S>
   void mask(const Index* positions, Range keys, Index width, S hidden, S* s) const {
-    using detail::lanes;
-    const Index first = positions[0];
-    for (Index j = keys.begin; j < keys.end; ++j, s += width)
-      for (Index p = first; p < first + width; p += lanes<S>) {
-        Lanes<S> hide;
-        const std::int32_t* const query = token + p;
-        const std::int32_t key = token[j];
-        if (causal) {
-#pragma GCC unroll 1
-          for (std::size_t i = 0; i < hide.size(); ++i) hide[i] = query[i] <= key;
-        } else {
-#pragma GCC unroll 1
-          for (std::size_t i = 0; i < hide.size(); ++i) hide[i] = query[i] == key;
-        }
-        for (Index r = 0; r < earlier; ++r) {
-          hide_equal<S>(chunk + r * stride + p, chunk[r * stride + j], hide);
-          hide_equal<S>(back + r * stride + p, chunk[r * stride + j], hide);
-          if (flat) hide_equal<S>(back + r * stride + p, chunk[before(r) * stride + j], hide);
-        }
-        if (twice(j)) hide_equal<S>(chunk + round * stride + p, chunk[round * stride + j], hide);
-        S* const at = s + (p - first);
-#pragma GCC unroll 1
-        for (std::size_t i = 0; i < hide.size(); ++i) at[i] = hide[i] != 0 ? hidden : at[i];
-      }
+    Index t = 0;
+    do {
+      const Index left = tests() - t;
+      if (left >= 6)
+        hide<6>(t, positions[0], keys, width, hidden, s), t += 6;
+      else if (left >= 4)
+        hide<4>(t, positions[0], keys, width, hidden, s), t += 4;
+      else if (left >= 2)
+        hide<2>(t, positions[0], keys, width, hidden, s), t += 2;
+      else if (left == 1)
+        hide<1>(t, positions[0], keys, width, hidden, s), t += 1;
+      else
+        hide<0>(t, positions[0], keys, width, hidden, s);
+    } while (t < tests());
   }
 
  private:
-  template <class S>
-  using Lanes = std::array<std::int32_t, std::size_t{detail::lanes<S>}>;
-  template <class S>
-  static void hide_equal(const std::int32_t* ids, std::int32_t id, Lanes<S>& hide) {
-#pragma GCC unroll 1
-    for (std::size_t i = 0; i < hide.size(); ++i) hide[i] |= ids[i] == id;
+  /// Whether two met in an earlier round, as a list of ids that are equal then: in each round the key stood in the
+  /// query's chunk, or in the one before, which may be of the round before.
+  Index tests() const { return (flat ? 3 : 2) * earlier; }
+  const std::int32_t* query_ids(Index t) const {
+    return t < earlier ? chunk + t * stride : back + t % earlier * stride;
   }
-  Index before(Index r) const { return (r + rounds - 1) % rounds; }
-  /// A key of the round before may stand in the query's own chunk as well.
-  bool twice(Index j) const { return once && flat && j < own; }
+  const std::int32_t* key_ids(Index t) const {
+    const Index r = t % earlier;
+    return chunk + (t < 2 * earlier ? r : (r + rounds - 1) % rounds) * stride;
+  }
+  /// A key of the round before may stand in the queries' own chunk as well.
+  bool twice(Index j) const {
+    return once && flat && j < own && chunk[round * stride + j] == chunk[round * stride + own];
+  }
+
+  /// `count` tests from `t` on, so few that they stay in registers.
+  template <std::size_t count, class S>
+  void hide(Index t, Index first, Range keys, Index width, S hidden, S* s) const {
+    std::array<const std::int32_t*, count> queries, ids;
+    for (std::size_t x = 0; x < count; ++x) {
+      queries[x] = query_ids(t + static_cast<Index>(x)) + first;
+      ids[x] = key_ids(t + static_cast<Index>(x));
+    }
+    for (Index j = keys.begin; j < keys.end; ++j, s += width) {
+      if (twice(j)) {
+        std::fill_n(s, width, hidden);
+        continue;
+      }
+      const std::int32_t key = token[j];
+      std::array<std::int32_t, count> id;
+      for (std::size_t x = 0; x < count; ++x) id[x] = ids[x][j];
+      for (Index r = 0; r < width; r += detail::lanes<S>)
+#pragma GCC unroll 1
+        for (Index i = r; i < r + detail::lanes<S>; ++i) {
+          const std::int32_t query = token[first + i];
+          bool hides = causal ? query <= key : query == key;
+#pragma GCC unroll 6
+          for (std::size_t x = 0; x < count; ++x) hides |= queries[x][i] == id[x];
+          s[i] = hides ? hidden : s[i];
+        }
+    }
+  }
 };
 static_assert(KeyPattern<ChunkPattern>);
 
