@@ -26,6 +26,15 @@ void for_each_ahead(Range range, const Ask& ask, const Use& use) {
   }
 }
 
+/// f(round, chunks) for blocks of chunks, round by round.
+template <class F>
+void for_each_block(const BucketChunks& chunks, const F& f) {
+  const Index step = std::max<Index>(1, block_slots / chunks.size);
+  for (Index round = 0; round < chunks.rounds; ++round)
+    for (Index c = 0; c < chunks.chunks; c += step)
+      f(round, Range{round * chunks.chunks + c, round * chunks.chunks + std::min<Index>(chunks.chunks, c + step)});
+}
+
 /// Some chunks of one round, gathered in the order of slots, behind the chunk that the first of them looks back to.
 template <class S>
 struct ChunkBlock {
@@ -101,6 +110,25 @@ struct ChunkBlock {
       norm[s] = unit_row(q + s * d, d, k + s * d);
       if (std::isnan(norm[s])) std::fill_n(q + s * d, d, norm[s]);  // infinity: scores of -inf would hide every key
     }
+  }
+
+  /// f(row, rows, key) for every chunk in here: the queries [row, row + rows) meet the keys [key, row + rows).
+  template <class F>
+  void for_each_chunk(const BucketChunks& chunks, Range at, const F& f) const {
+    Index key = 0, row = behind;
+    for (Index c = at.begin; c < at.end; ++c) {
+      const Index rows = chunks.slots(static_cast<std::int32_t>(c)).size();
+      f(row, rows, key);
+      key = row;
+      row += rows;
+    }
+  }
+  static View<S> tile(S* all, Index first, Index rows, Index cols) {
+    return {all + first * cols, rows, cols, Eigen::OuterStride<>(cols)};
+  }
+  Qkv<ConstView<S>> fields(Index row, Index rows, Index key) const {
+    const Index keys = row + rows - key;
+    return {view(tile(q, row, rows, d)), view(tile(k, key, keys, d)), view(tile(v, key, keys, d_v))};
   }
 
  private:

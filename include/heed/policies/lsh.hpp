@@ -78,34 +78,27 @@ class Lsh {
             {"rounds:1", {.causal = true, .rounds = 1}, 65536}};
   }
 
-  Lsh(const Options& options, HeadShape shape) : options_(check(options)), shape_(shape) {
-    const Digits most = options.buckets == 0 ? Digits{one_digit, one_digit} : digits(0);
-    second_ = most.first / 2;
-    const Index columns = second_ + most.second / 2;
-    rotations_.resize(options.rounds * shape.key_dim, columns);
-    for (Index r = 0; r < options.rounds; ++r) {
-      Random random = Random(options.seed).stream(static_cast<std::uint64_t>(r));
-      rotations_.middleRows(r * shape.key_dim, shape.key_dim) = random_normal<S>(random, shape.key_dim, columns, 1);
-    }
-  }
+  Lsh(const Options& options, HeadShape shape)
+      : options_(checked(options)),
+        shape_(shape),
+        hash_(shape.key_dim, options.rounds, options.buckets, options.chunk, options.seed) {}
 
   HeadShape shape() const { return shape_; }
   Causality causality() const { return options_.causal ? Causality::values_only : Causality::none; }
   /// The buckets of a round over n tokens.
-  Index buckets(Index n) const { return digits(n).product(); }
+  Index buckets(Index n) const { return hash_.buckets(n); }
 
   Cost cost(CallShape call) const {
     const Index n = call.queries;
-    const Digits b = digits(n);
     const double d = static_cast<double>(shape_.key_dim), d_v = static_cast<double>(shape_.value_dim);
     const double pairs = static_cast<double>(pairs_of(n));
     Cost c;
-    c.forward = pairs * (d + d_v) + static_cast<double>(options_.rounds * n * (b.first / 2 + b.second / 2)) * d;
+    c.forward = pairs * (d + d_v) + hash_.multiply_adds(n);
     c.backward = pairs * (3 * d + 2 * d_v);
     c.saved = static_cast<std::size_t>(options_.rounds * n) * sizeof(std::int32_t);
     const Index rows = std::min(n, options_.chunk), keys = 2 * rows;
     const std::size_t sorted = bytes_of([&](const auto& take) {
-      BucketChunks(n, options_.rounds, options_.chunk, b.product(), options_.look_back_wrap, take);
+      BucketChunks(n, options_.rounds, options_.chunk, hash_.buckets_up_to(n), options_.look_back_wrap, take);
     });
     const auto block = [&](bool backward) {
       return bytes_of([&](const auto& take) {
@@ -115,9 +108,9 @@ class Lsh {
     };
     const std::size_t near =
         options_.rounds > 1 ? Arena::size_of<S>(n * shape_.key_dim) + 2 * Arena::size_of<S>(n * shape_.value_dim) : 0;
-    c.forward_scratch = std::max(
-        angular_hash_scratch<S>(n, shape_.key_dim),
-        sorted + block(false) + near + softmax_forward_scratch<S>(rows, keys, shape_.key_dim, shape_.value_dim, false));
+    c.forward_scratch =
+        std::max(hash_.scratch(n), sorted + block(false) + near +
+                                       softmax_forward_scratch<S>(rows, keys, shape_.key_dim, shape_.value_dim, false));
     c.backward_scratch = sorted + block(true) + 2 * Arena::size_of<S>(n) +
                          softmax_backward_scratch<S>(rows, keys, shape_.key_dim, shape_.value_dim, false);
     return c;
@@ -135,17 +128,7 @@ class Lsh {
   void reserve(CallShape call, Cache& cache) const { cache.buckets.reserve(options_.rounds * call.queries); }
 
   void choose(const Head<Lsh>&, const Tied<ConstView<S>>& in, Cache& cache, Arena& scratch) const {
-    const Index n = in.qk.rows(), d = shape_.key_dim;
-    const Digits b = digits(n);
-    auto buckets = cache.buckets.resize(options_.rounds, n);
-    buckets.setZero();
-    const Index count = b.second > 1 ? 2 : 1;
-    const auto hashing = [&](Index i) {
-      const bool second = i % count == 1;
-      return Hashing<S>{block(rotations_, i / count * d, second ? second_ : 0, d, (second ? b.second : b.first) / 2),
-                        static_cast<std::int32_t>(second ? b.first : 1), buckets.data() + i / count * n};
-    };
-    angular_hash<S>(in.qk, options_.rounds * count, hashing, scratch);
+    hash_(in.qk, cache.buckets.resize(options_.rounds, in.qk.rows()).data(), scratch);
   }
 
   void forward(const Head<Lsh>&, const Tied<ConstView<S>>& in, Out<S> out, const Cache& cache, Arena& scratch) const {
@@ -156,12 +139,12 @@ class Lsh {
     detail::ChunkBlock<S> block = gathered(n, false, scratch);
     const ConstView<S> qk = near(in.qk, scratch), v = near(in.v, scratch);
     const View<S> o = options_.rounds > 1 ? scratch.matrix<S>(n, d_v) : out.o;
-    for_each_block(chunks, [&](Index round, Range at) {
+    detail::for_each_block(chunks, [&](Index round, Range at) {
       block.gather(chunks, at, compared(round), qk, v);
-      for_each_chunk(chunks, block, at, [&](Index first, Index rows, Index key) {
-        softmax_forward(pattern(block, round, first, key), NoTerm{}, logits(), fields(block, first, rows, key),
-                        {0, rows}, Out<S>{tile(block.o, first, rows, d_v), VectorView<S>(block.lse + first, rows)},
-                        scratch);
+      block.for_each_chunk(chunks, at, [&](Index first, Index rows, Index key) {
+        softmax_forward(pattern(block, round, first, key), NoTerm{}, logits(), block.fields(first, rows, key),
+                        {0, rows},
+                        Out<S>{block.tile(block.o, first, rows, d_v), VectorView<S>(block.lse + first, rows)}, scratch);
       });
       detail::for_each_ahead(
           {block.behind, block.size}, [&](Index s) { detail::prefetch(row(o, block.token[s]), d_v); },
@@ -204,7 +187,7 @@ class Lsh {
       for (Index e = 0; e < d_v; ++e) row(din.v, t)[e] += dout.o(t, e);
       for (Index e = 0; e < d; ++e) row(din.qk, t)[e] += options_.scale * dlse * block.k[e];
     }
-    for_each_block(chunks, [&](Index round, Range at) {
+    detail::for_each_block(chunks, [&](Index round, Range at) {
       block.gather(chunks, at, compared(round), in.qk, in.v);
       detail::for_each_ahead(
           {block.behind, block.size}, [&](Index s) { detail::prefetch(row(dout.o, block.token[s]), d_v); },
@@ -217,15 +200,16 @@ class Lsh {
       std::fill_n(block.dq, block.size * d, S(0));
       std::fill_n(block.dk, block.size * d, S(0));
       std::fill_n(block.dv, block.size * d_v, S(0));
-      for_each_chunk(chunks, block, at, [&](Index first, Index rows, Index key) {
+      block.for_each_chunk(chunks, at, [&](Index first, Index rows, Index key) {
         // D is the same in all rounds, and stands in the cotangent of lse: the rows of o may be zeros.
         const ConstOut<S> made{{block.zeros, rows, d_v, Eigen::OuterStride<>(0)}, {block.total + first, rows}};
-        const ConstOut<S> dmade{view(tile(block.o, first, rows, d_v)), {block.lse + first, rows}};
+        const ConstOut<S> dmade{view(block.tile(block.o, first, rows, d_v)), {block.lse + first, rows}};
         const Index keys = first + rows - key;
-        softmax_backward(
-            pattern(block, round, first, key), NoTerm{}, logits(), fields(block, first, rows, key), made, dmade,
-            Qkv<View<S>>{tile(block.dq, first, rows, d), tile(block.dk, key, keys, d), tile(block.dv, key, keys, d_v)},
-            scratch);
+        softmax_backward(pattern(block, round, first, key), NoTerm{}, logits(), block.fields(first, rows, key), made,
+                         dmade,
+                         Qkv<View<S>>{block.tile(block.dq, first, rows, d), block.tile(block.dk, key, keys, d),
+                                      block.tile(block.dv, key, keys, d_v)},
+                         scratch);
       });
       detail::for_each_ahead(
           {0, block.size},
@@ -243,35 +227,14 @@ class Lsh {
   }
 
  private:
-  /// Buckets are hashed in one digit, or as pairs of two.
-  struct Digits {
-    Index first = 2, second = 1;
-    Index product() const { return first * second; }
-  };
-  static constexpr Index one_digit = 128;  // buckets that one digit tells apart
-
-  static Options check(const Options& o) {
+  static Options checked(const Options& o) {
     require<OptionError>(o.rounds >= 1, "options.rounds: at least 1 expected, came ", o.rounds);
     require<OptionError>(o.chunk >= 1, "options.chunk: at least 1 expected, came ", o.chunk);
-    require<OptionError>(o.buckets >= 0 && o.buckets % 2 == 0,
-                         "options.buckets: an even number, or 0 (about n / chunk), expected, came ", o.buckets);
+    require<OptionError>(o.buckets >= 0 && o.buckets % 2 == 0 && o.buckets <= AngularHash<S>::most,
+                         "options.buckets: an even number up to ", AngularHash<S>::most,
+                         ", or 0 (about n / chunk), expected, came ", o.buckets);
     require<OptionError>(std::isfinite(o.scale), "options.scale: a finite number expected, came ", o.scale);
     return o;
-  }
-
-  Digits digits(Index n) const {
-    const auto even = [](Index x) { return std::clamp<Index>((x + 1) / 2 * 2, 2, one_digit); };
-    if (const Index b = options_.buckets; b > 0) {
-      if (b <= one_digit || b % 4 != 0) return {b, 1};
-      Index second = 2;
-      for (Index x = 2; x * x <= b; x += 2)
-        if (b % (2 * x) == 0) second = x;
-      return {b / second, second};
-    }
-    const Index b = n / options_.chunk;
-    if (b <= one_digit) return {even(b), 1};
-    const Index first = even(static_cast<Index>(std::sqrt(static_cast<double>(b))));
-    return {first, even(b / first)};
   }
 
   /// Scores: of queries with the keys they meet, over all rounds.
@@ -295,9 +258,15 @@ class Lsh {
 
   BucketChunks sorted(const Cache& cache, Index n, Arena& scratch) const {
     const Index b = buckets(n);
+    const auto chosen = cache.buckets.view();
+    require<StateError>(chosen.rows() == options_.rounds && chosen.cols() == n, "cache: the buckets of ",
+                        options_.rounds, " rounds and ", n, " tokens expected, came ", chosen.rows(), " and ",
+                        chosen.cols());
+    require<StateError>(chosen.minCoeff() >= 0 && chosen.maxCoeff() < b, "cache: buckets in [0, ", b,
+                        ") expected, came up to ", chosen.maxCoeff());
     BucketChunks chunks(n, options_.rounds, options_.chunk, b, options_.look_back_wrap,
                         [&]<class T>(T*, Index count) { return scratch.take<T>(count); });
-    chunks.sort(cache.buckets.view().data(), b);
+    chunks.sort(chosen.data(), b);
     return chunks;
   }
   detail::ChunkBlock<S> gathered(Index n, bool backward, Arena& scratch) const {
@@ -327,25 +296,6 @@ class Lsh {
     return bytes;
   }
 
-  /// f(round, chunks) for blocks of chunks, round by round.
-  template <class F>
-  static void for_each_block(const BucketChunks& chunks, const F& f) {
-    const Index step = detail::ChunkBlock<S>::chunks_of(chunks.size);
-    for (Index round = 0; round < chunks.rounds; ++round)
-      for (Index c = 0; c < chunks.chunks; c += step)
-        f(round, Range{round * chunks.chunks + c, round * chunks.chunks + std::min<Index>(chunks.chunks, c + step)});
-  }
-  /// f(row, rows, key) for the chunks of a block: the queries [row, row + rows) meet the keys [key, row + rows).
-  template <class F>
-  static void for_each_chunk(const BucketChunks& chunks, const detail::ChunkBlock<S>& block, Range at, const F& f) {
-    Index key = 0, row = block.behind;
-    for (Index c = at.begin; c < at.end; ++c) {
-      const Index rows = chunks.slots(static_cast<std::int32_t>(c)).size();
-      f(row, rows, key);
-      key = row;
-      row += rows;
-    }
-  }
   ChunkPattern pattern(const detail::ChunkBlock<S>& block, Index round, Index row, Index key) const {
     return {.token = block.token + key,
             .chunk = block.chunk + key,
@@ -358,14 +308,6 @@ class Lsh {
             .causal = options_.causal,
             .flat = flat(),
             .once = once()};
-  }
-  static View<S> tile(S* rows, Index first, Index n, Index cols) {
-    return {rows + first * cols, n, cols, Eigen::OuterStride<>(cols)};
-  }
-  static Qkv<ConstView<S>> fields(const detail::ChunkBlock<S>& block, Index row, Index rows, Index key) {
-    const Index keys = row + rows - key;
-    return {view(tile(block.q, row, rows, block.d)), view(tile(block.k, key, keys, block.d)),
-            view(tile(block.v, key, keys, block.d_v))};
   }
   /// A view by value: its rows may be written to.
   template <class M>
@@ -381,8 +323,7 @@ class Lsh {
 
   Options options_;
   HeadShape shape_;
-  Index second_ = 0;     // where the columns of the second digit begin
-  Matrix<S> rotations_;  // [rounds d, columns]
+  AngularHash<S> hash_;
 };
 static_assert(RegisteredPolicy<Lsh<float>> && ChoosingPolicy<Lsh<float>>);
 
