@@ -51,6 +51,26 @@ struct Instance {
   heed::Vector<S> d_lse;
 };
 
+/// Whether queries are the keys: one field, `qk`.
+template <class P>
+concept TiedPolicy = requires(typename P::template Fields<int> f) {
+  f.qk;
+};
+template <class F>
+auto& queries_of(F& fields) {
+  if constexpr (requires { fields.qk; })
+    return fields.qk;
+  else
+    return fields.q;
+}
+template <class F>
+auto& keys_of(F& fields) {
+  if constexpr (requires { fields.qk; })
+    return fields.qk;
+  else
+    return fields.k;
+}
+
 template <class P>
 heed::Index field_rows(heed::Field f, heed::CallShape call) {
   return f.rows == heed::Rows::queries ? call.queries : call.keys;
@@ -118,15 +138,27 @@ auto views(F& fields) {
   return F::map([](heed::Field, auto& m) { return heed::view(m); }, fields);
 }
 
-/// The usual call: results are filled with NaN before, gradients with zeros.
+/// Makes the choices of a policy that has some.
 template <class P>
-void forward(const P& policy, const Case<P>& c, const Instance<P>& i, Results<P>& r, heed::Arena& scratch) {
+void choose(const P& policy, const Case<P>& c, const Instance<P>& i, typename P::Cache& cache, heed::Arena& scratch) {
+  if constexpr (heed::ChoosingPolicy<P>) policy.choose(head_of(c, i), views(i.fields), cache, scratch);
+}
+/// The usual call: results are filled with NaN before, gradients with zeros. `replay` makes no new choices.
+template <class P>
+void replay(const P& policy, const Case<P>& c, const Instance<P>& i, Results<P>& r, heed::Arena& scratch) {
   using S = typename P::Scalar;
   r.o.setConstant(c.call.queries, c.shape.value_dim, std::numeric_limits<S>::quiet_NaN());
   r.lse.setConstant(c.call.queries, std::numeric_limits<S>::quiet_NaN());
   const heed::Arena::Frame frame(scratch);
-  if constexpr (heed::ChoosingPolicy<P>) policy.choose(head_of(c, i), views(i.fields), r.cache, scratch);
   policy.forward(head_of(c, i), views(i.fields), {heed::view(r.o), heed::view(r.lse)}, r.cache, scratch);
+}
+template <class P>
+void forward(const P& policy, const Case<P>& c, const Instance<P>& i, Results<P>& r, heed::Arena& scratch) {
+  {
+    const heed::Arena::Frame frame(scratch);
+    choose(policy, c, i, r.cache, scratch);
+  }
+  replay(policy, c, i, r, scratch);
 }
 template <class P>
 void backward(const P& policy, const Case<P>& c, const Instance<P>& i, Results<P>& r, heed::Arena& scratch) {
@@ -151,6 +183,11 @@ struct Run {
   heed::Arena scratch;
   explicit Run(const Case<P>& c, double deviation = 1) : policy(c.options, c.shape) { make(c, policy, in, deviation); }
   void forward(const Case<P>& c) { ::forward(policy, c, in, out, scratch); }
+  /// With the choices of another run.
+  void replay(const Case<P>& c, const typename P::Cache& chosen) {
+    if constexpr (heed::ChoosingPolicy<P>) out.cache = chosen;
+    ::replay(policy, c, in, out, scratch);
+  }
   void backward(const Case<P>& c) {
     clear_gradients(in, out);
     ::backward(policy, c, in, out, scratch);

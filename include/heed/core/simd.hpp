@@ -129,4 +129,29 @@ EIGEN_ALWAYS_INLINE Packet<S> zero_below(const Packet<S>& y, const Packet<S>& x,
   }
 }
 
+/// `x` in lanes where a < b, else `y`: there too where a or b is NaN.
+template <class S>
+EIGEN_ALWAYS_INLINE Packet<S> select_less(const Packet<S>& a, const Packet<S>& b, const Packet<S>& x,
+                                          const Packet<S>& y) {
+  if constexpr (lanes<S> == 1) {
+    return a < b ? x : y;
+#if defined(EIGEN_VECTORIZE_AVX512)
+  } else if constexpr (sizeof(S) == 4) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+  } else {
+    return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), y, x);
+#else
+  } else {
+    return Eigen::internal::pselect(Eigen::internal::pcmp_lt(a, b), x, y);
+#endif
+  }
+}
+
+/// Asks for the cache lines of [from, from + count), which are read or written soon.
+template <class S>
+EIGEN_ALWAYS_INLINE void prefetch(const S* from, Index count) {
+  for (Index i = 0; i < count; i += Index{64 / sizeof(S)}) Eigen::internal::prefetch(from + i);
+  Eigen::internal::prefetch(from + count - 1);
+}
+
 }  // namespace heed::detail

@@ -75,9 +75,12 @@ void transpose_rows(const S* from, Index stride, Index rows, Index d, S scale, S
 }
 
 /// Writes `hidden` to every score whose query may not see its key. The lanes of a packet are an inner loop of fixed
-/// length, which compilers turn into vector code where the membership is simple.
+/// length, which compilers turn into vector code where the membership is simple; where it is not, a pattern may bring a
+/// `mask` of its own, which has to agree with its `sees` in every lane that is no padding.
 template <class S, KeyPattern Pattern>
 void mask_tile(const Pattern& pattern, const Index* positions, Range keys, Index width, S hidden, S* s) {
+  if constexpr (requires { pattern.mask(positions, keys, width, hidden, s); })
+    return pattern.mask(positions, keys, width, hidden, s);
   for (Index j = keys.begin; j < keys.end; ++j, s += width)
     for (Index r = 0; r < width; r += lanes<S>)
 #pragma GCC unroll 1

@@ -112,10 +112,15 @@ S row_softmax(S* s, Index count, RowState<S>& state) {
 
 /// o = sums / l and lse = m + log l, less the room; a row that saw no key has o = 0 and lse = -inf.
 template <class S>
-void finish_row(const S* sums, const RowState<S>& state, Index row, Out<S>& out) {
+void finish_row(const S* sums, RowState<S> state, Index row, Out<S>& out) {
   S* const to = out.o.data() + row * out.o.outerStride();
-  const S inverse = state.l == S(0) ? S(0) : S(1) / state.l;
-  for (Index e = 0; e < out.o.cols(); ++e) to[e] = sums[e] * inverse;
+  const Index d_v = out.o.cols();
+  if (state.l == S(0)) {
+    std::fill_n(to, d_v, S(0));
+  } else {
+    const S inverse = S(1) / state.l;
+    for (Index e = 0; e < d_v; ++e) to[e] = sums[e] * inverse;
+  }
   out.lse[row] = state.m + std::log(state.l * S(Index{1} << weight_room));
 }
 
