@@ -59,7 +59,7 @@ LinearSums<S> take_sums(Index stride, Index d_v, const Take& take) {
 /// Turns y [rows][stride] of queries into features that read the sums: e^(y + c - m) 2^-query_room with the row's
 /// largest exponent m. den [rows] is their product with z.
 template <bool logarithmic, class S>
-void weigh_queries(S* y, Index rows, Index stride, const LinearSums<S>& sums, S* m, S* den) {
+void weigh_queries(S* y, Index rows, Index stride, const LinearSums<const S>& sums, S* m, S* den) {
   for (Index i = 0; i < rows; ++i, y += stride) {
     Packet<S> sum = broadcast(S(0)), most = broadcast(-std::numeric_limits<S>::infinity());
     if constexpr (logarithmic) {
@@ -84,24 +84,39 @@ void weigh_queries(S* y, Index rows, Index stride, const LinearSums<S>& sums, S*
   }
 }
 
-/// What is not seen, and what would be denormal, becomes 0 in a [rows][width], row i seeing the keys 0 to i; den += its
-/// row sums.
+/// Rows of the chunk's triangle that are taken together: each such strip ends at its own diagonal.
+inline constexpr Index strip_rows = 32;
+
+/// Calls f(first, rows) for the strips of a chunk.
+template <class F>
+void for_each_strip(Index n, F&& f) {
+  for (Index r = 0; r < n; r += strip_rows) f(r, std::min(strip_rows, n - r));
+}
+
+/// What is not seen becomes 0 in a [n][width], row i seeing the keys 0 to i, up to the end of its strip.
 template <class S>
-void mask_chunk(S* a, Index rows, Index width, S* den) {
-  for (Index i = 0; i < rows; ++i, a += width) {
+void mask_chunk(S* a, Index n, Index width) {
+  for_each_strip(n, [&](Index first, Index rows) {
+    for (Index i = first; i < first + rows; ++i) {
+      const Index end = std::min(width, packet_padded<S>(first + rows));
+      std::fill(a + i * width + i + 1, a + i * width + end, S(0));
+    }
+  });
+}
+
+/// What would be denormal becomes 0 in a masked a [n][width]; den [n], if there is one, += its row sums.
+template <class S>
+void sum_chunk(S* a, Index n, Index width, S* den) {
+  for (Index i = 0; i < n; ++i, a += width) {
     Packet<S> sum = broadcast(S(0));
-    std::fill(a + i + 1, a + packet_padded<S>(i + 1), S(0));
     for (Index c = 0; c <= i; c += lanes<S>) {
       const Packet<S> x = load(a + c), w = zero_below<S>(x, x, std::numeric_limits<S>::min());
       store<S>(a + c, w);
       sum = padd(sum, w);
     }
-    den[i] += sum_of_lanes<S>(sum);
+    if (den != nullptr) den[i] += sum_of_lanes<S>(sum);
   }
 }
-
-/// Rows of the chunk's triangle that are taken together: each such strip ends at its own diagonal.
-inline constexpr Index strip_rows = 32;
 
 template <class S, class Map>
 struct LinearForward {
@@ -111,6 +126,7 @@ struct LinearForward {
   LinearSums<S> sums;
 
   static constexpr bool logarithmic = FeatureRows<S, Map>::logarithmic;
+  static constexpr const S* none = nullptr;
   Index stride() const { return features.stride(); }
   Index padded() const { return packet_padded<S>(d_v); }
   Index packets() const { return padded() / lanes<S>; }
@@ -121,7 +137,7 @@ struct LinearForward {
   /// s += phi^T V and z += phi for rows [at, at + n) of the block.
   void absorb(Index at, Index n) const {
     S* const f = scratch.fk + at * stride();
-    take_keys<logarithmic, key_room>(f, n, stride(), sums);
+    take_features<logarithmic, key_room>(f, n, stride(), none, sums);
     tile_product<Operand::transposed>(stride(), packets(), n, f, stride(), scratch.v + at * padded(), padded(), sums.s,
                                       padded(), Start::add);
   }
@@ -151,13 +167,13 @@ struct LinearForward {
       out.lse[row] = scratch.m[i] - scratch.h[i] + (std::log(d) + room - count);
     }
   }
-  /// Query rows `rows`, which see all that the sums hold.
-  void read_rows(ConstView<S> q, Range rows, Out<S> out) const {
+  /// Query rows `rows`, which see all that `from` holds.
+  void read_rows(ConstView<S> q, Range rows, const LinearSums<const S>& from, Out<S> out) const {
     for (Index i = rows.begin, end; i < rows.end; i = end) {
       end = std::min(rows.end, i + linear_rows);
       features.rows(q.data() + i * q.outerStride(), q.outerStride(), end - i, false, scratch.fq, scratch.h);
-      weigh_queries<logarithmic>(scratch.fq, end - i, stride(), sums, scratch.m, scratch.den);
-      tile_product<Operand::plain>(end - i, packets(), stride(), scratch.fq, stride(), sums.s, padded(), scratch.o,
+      weigh_queries<logarithmic, S>(scratch.fq, end - i, stride(), from, scratch.m, scratch.den);
+      tile_product<Operand::plain>(end - i, packets(), stride(), scratch.fq, stride(), from.s, padded(), scratch.o,
                                    padded(), Start::zero);
       finish(0, end - i, i, out);
     }
@@ -167,27 +183,23 @@ struct LinearForward {
   void chunk(Index at, Index n, bool first, bool last) const {
     S *const fq = scratch.fq + at * stride(), *const fk = scratch.fk + at * stride();
     S *const o = scratch.o + at * padded(), *const v = scratch.v + at * padded(), *const den = scratch.den + at;
-    weigh_queries<logarithmic>(fq, n, stride(), sums, scratch.m + at, den);
+    weigh_queries<logarithmic, S>(fq, n, stride(), sums, scratch.m + at, den);
     if (!first)
       tile_product<Operand::plain>(n, packets(), stride(), fq, stride(), sums.s, padded(), o, padded(), Start::zero);
-    take_keys<logarithmic, key_room>(fk, n, stride(), sums);
+    take_features<logarithmic, key_room>(fk, n, stride(), none, sums);
     const Index width = packet_padded<S>(n);
     pack_transposed(n, stride(), fk, stride(), scratch.kt, width);
-    for (Index r = 0; r < n; r += strip_rows) {
-      const Index rows = std::min(strip_rows, n - r), keys = r + rows;
-      tile_product<Operand::plain>(rows, packet_padded<S>(keys) / lanes<S>, stride(), fq + r * stride(), stride(),
+    for_each_strip(n, [&](Index r, Index rows) {
+      tile_product<Operand::plain>(rows, packet_padded<S>(r + rows) / lanes<S>, stride(), fq + r * stride(), stride(),
                                    scratch.kt, width, scratch.a + r * width, width, Start::zero);
-    }
-    mask_chunk(scratch.a, n, width, den);
-    const S* const as_is = nullptr;
-    for (Index r = 0; r < n; r += strip_rows) {
-      const Index rows = std::min(strip_rows, n - r), keys = r + rows;
-      for (Index i = r; i < keys; ++i)
-        std::fill(scratch.a + i * width + std::min(keys, packet_padded<S>(i + 1)), scratch.a + i * width + keys, S(0));
-      product_where_seen<Operand::plain>(rows, packets(), keys, scratch.a + r * width, width, v, padded(),
-                                         o + r * padded(), padded(), first ? Start::zero : Start::add, as_is,
+    });
+    mask_chunk(scratch.a, n, width);
+    sum_chunk(scratch.a, n, width, den);
+    for_each_strip(n, [&](Index r, Index rows) {
+      product_where_seen<Operand::plain>(rows, packets(), r + rows, scratch.a + r * width, width, v, padded(),
+                                         o + r * padded(), padded(), first ? Start::zero : Start::add, none,
                                          scratch.finite, [&](Index i, Index j) { return j <= r + i; });
-    }
+    });
     if (!last)
       tile_product<Operand::transposed>(stride(), packets(), n, fk, stride(), v, padded(), sums.s, padded(),
                                         Start::add);
@@ -239,7 +251,7 @@ void linear_forward(const FeatureRows<S, Map>& features, bool causal, const Qkv<
   if (causal)
     run.causal_rows(in, {prefix, n_k}, empty, prefix == 0, out);
   else
-    run.read_rows(in.q, {0, n_q}, out);
+    run.read_rows(in.q, {0, n_q}, run.sums, out);
 }
 
 /// Bytes of scratch that linear_forward takes.

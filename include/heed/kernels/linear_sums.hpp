@@ -28,11 +28,16 @@ inline constexpr int linear_slack = 16;
 /// stay within the values, however large these are, over 2^24 keys and 2^12 features.
 inline constexpr int key_room = 48, query_room = 12;
 
-/// Sums of one head, for `stride` features: s lies [stride][cols], or as its transpose [rows][stride].
+/// Sums of one head, for `stride` features: s lies [stride][width], or as its transpose [width][stride].
 template <class S>
 struct LinearSums {
-  S *s, *z, *c;
-  S* top;  // maxima of the exponents read so far: the next references
+  S *s = nullptr, *z = nullptr, *c = nullptr;
+  S* top = nullptr;  // maxima of the exponents read so far: the next references
+  operator LinearSums<const S>() const { return {s, z, c, top}; }
+};
+template <class S>
+struct LinearSums<const S> {
+  const S *s, *z, *c, *top;
 };
 
 /// No key yet.
@@ -89,10 +94,10 @@ Index rows_within_slack(const S* y, Index rows, Index stride, Index step, const 
   return rows;
 }
 
-/// y [rows][stride] becomes 2^-room e^(y - c); its rows are added to z, and top rises to the largest y. Features that are
-/// no exponents (`logarithmic` false) stay as they are.
+/// y [rows][stride] becomes 2^-room e^(y - c); its rows, times `factors` [rows] if there are any, are added to z, and top
+/// rises to the largest y. Features that are no exponents (`logarithmic` false) stay as they are.
 template <bool logarithmic, int room, class S>
-void take_keys(S* y, Index rows, Index stride, const LinearSums<S>& sums) {
+void take_features(S* y, Index rows, Index stride, const S* factors, const LinearSums<S>& sums) {
   for (Index r = 0; r < stride; r += lanes<S>) {
     const Packet<S> reference = load(sums.c + r);
     Packet<S> sum = load(sums.z + r), most = load(sums.top + r);
@@ -104,7 +109,7 @@ void take_keys(S* y, Index rows, Index stride, const LinearSums<S>& sums) {
         x = exp<S, room>(psub(x, reference));
         store<S>(at, x);
       }
-      sum = padd(sum, x);
+      sum = factors == nullptr ? padd(sum, x) : pmadd(x, broadcast(factors[i]), sum);
     }
     store<S>(sums.z + r, sum);
     store<S>(sums.top + r, most);
