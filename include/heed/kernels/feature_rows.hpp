@@ -55,24 +55,14 @@ class FeatureRows {
 
   /// y [rows][stride]; the h of each row, which `with_norm` subtracts instead.
   void rows(const S* x, Index ld, Index rows, bool with_norm, S* y, S* h) const {
-    using namespace detail;
-    for (Index i = 0; i < rows; ++i) h[i] = S(0);
-    project(x, ld, rows, y);
     if constexpr (logarithmic) {
-      const bool now = with_norm || map_.epsilon > 0;
-      for (Index i = 0; i < rows; ++i, y += stride()) {
-        const S norm = scale_ / 2 * squared_norm(x + i * ld);
-        if (!now) h[i] = norm;
-        const Packet<S> less = broadcast(now ? norm : S(0));
-        for (Index r = 0; r < half_; r += lanes<S>) {
-          const Packet<S> u = load(y + r), bias = psub(load(bias_.data() + r), less);
-          store<S>(y + r, padd(bias, u));
-          if (copies_ == 2) store<S>(y + half_ + r, psub(bias, u));
-        }
-        if (map_.epsilon > 0) add_epsilon(y);
-      }
+      exponents(x, ld, rows, with_norm || map_.epsilon > 0, y, h);
+      if (map_.epsilon > 0)
+        for (Index i = 0; i < rows; ++i) add_epsilon(y + i * stride());
     } else {
+      project(x, ld, rows, y);
       for (Index i = 0; i < rows; ++i, y += stride()) {
+        h[i] = S(0);
         map_.map(y, m_);
         for (Index r = 0; r < m_; ++r)
           if (y[r] < S(0)) y[r] = std::numeric_limits<S>::quiet_NaN();
@@ -86,9 +76,12 @@ class FeatureRows {
     using namespace detail;
     const Index padded = packet_padded<S>(d_);
     if constexpr (logarithmic) {
-      if (map_.epsilon > 0) {  // y = log(e^b + epsilon), so db = dy (1 - epsilon e^-y)
-        this->rows(x, ld, rows, true, u, t);
-        for (Index i = 0; i < rows * stride(); ++i) g[i] *= S(1) - std::exp(log_epsilon() - u[i]);
+      if (map_.epsilon > 0) {  // y = log(e^b + epsilon), so db = dy / (1 + epsilon e^-b)
+        exponents(x, ld, rows, true, u, t);
+        for (Index i = 0; i < rows; ++i)
+          for_each_feature([&](Index r) {
+            g[i * stride() + r] /= S(1) + std::exp(log_epsilon() - u[i * stride() + r]);
+          });
       }
       for (Index i = 0; i < rows; ++i) {
         S* const row = g + i * stride();
@@ -120,6 +113,12 @@ class FeatureRows {
   }
 
  private:
+  /// Calls f(r) for every place in a row that holds a feature.
+  template <class F>
+  void for_each_feature(F&& f) const {
+    for (Index copy = 0; copy < copies_; ++copy)
+      for (Index r = copy * half_; r < copy * half_ + m_; ++r) f(r);
+  }
   S log_epsilon() const requires(logarithmic) { return static_cast<S>(std::log(map_.epsilon)); }
   S squared_norm(const S* x) const {
     using namespace detail;
@@ -143,12 +142,25 @@ class FeatureRows {
       }
     }
   }
+  /// y = log phi + h without the epsilon, or log phi.
+  void exponents(const S* x, Index ld, Index rows, bool with_norm, S* y, S* h) const requires(logarithmic) {
+    using namespace detail;
+    project(x, ld, rows, y);
+    for (Index i = 0; i < rows; ++i, y += stride()) {
+      const S norm = scale_ / 2 * squared_norm(x + i * ld);
+      h[i] = with_norm ? S(0) : norm;
+      const Packet<S> less = broadcast(with_norm ? norm : S(0));
+      for (Index r = 0; r < half_; r += lanes<S>) {
+        const Packet<S> u = load(y + r), bias = psub(load(bias_.data() + r), less);
+        store<S>(y + r, padd(bias, u));
+        if (copies_ == 2) store<S>(y + half_ + r, psub(bias, u));
+      }
+    }
+  }
   /// y = log(e^y + epsilon)
   void add_epsilon(S* y) const requires(logarithmic) {
     const S e = log_epsilon();
-    for (Index copy = 0; copy < copies_; ++copy)
-      for (Index r = copy * half_; r < copy * half_ + m_; ++r)
-        y[r] = (y[r] > e ? y[r] : e) + std::log1p(std::exp(-std::abs(y[r] - e)));
+    for_each_feature([&](Index r) { y[r] = (y[r] > e ? y[r] : e) + std::log1p(std::exp(-std::abs(y[r] - e))); });
   }
 
   Map map_;
