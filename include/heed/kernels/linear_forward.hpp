@@ -26,15 +26,17 @@ template <class S>
 struct LinearForwardScratch {
   S *fq, *fk;           // features of a block of queries and of keys [rows][stride]
   S *kt, *a;            // those of the keys, transposed [stride][rows]; their products with the queries' [rows][rows]
-  S *v, *o, *finite;    // values and sums of a block [rows][padded d_v]; see product_where_seen
+  S *x, *v;             // a block of queries or keys [rows][d], and of values [rows][padded d_v]
+  S *o, *finite;        // sums of a block [rows][padded d_v]; see product_where_seen
   S *h, *m, *den;       // of each row of a block
   S* alpha;             // [stride]
 
   /// Calls take(count) -> pointer for every buffer: the only list of them.
   template <class Take>
-  LinearForwardScratch(Index stride, Index d_v, bool causal, const Take& take) {
+  LinearForwardScratch(Index stride, Index d, Index d_v, bool causal, const Take& take) {
     const Index padded = packet_padded<S>(d_v);
     fk = take(linear_rows * stride);
+    x = take(linear_rows * d);
     v = take(linear_rows * padded);
     o = take(linear_rows * padded);
     h = take(linear_rows);
@@ -134,6 +136,12 @@ struct LinearForward {
   void gather_values(ConstView<S> v, Range rows) const {
     pack(rows.size(), d_v, v.data() + rows.begin * v.outerStride(), v.outerStride(), scratch.v, padded());
   }
+  /// Features of the rows `rows` of x, gathered first: rows of a head may lie a page apart.
+  void make_features(ConstView<S> x, Range rows, bool with_norm, S* y) const {
+    const Index d = features.dim();
+    pack(rows.size(), d, x.data() + rows.begin * x.outerStride(), x.outerStride(), scratch.x, d);
+    features.rows(scratch.x, d, rows.size(), with_norm, y, scratch.h);
+  }
   /// s += phi^T V and z += phi for rows [at, at + n) of the block.
   void absorb(Index at, Index n) const {
     S* const f = scratch.fk + at * stride();
@@ -145,7 +153,7 @@ struct LinearForward {
   void absorb_keys(ConstView<S> k, ConstView<S> v, Range rows) const {
     for (Index j = rows.begin, end; j < rows.end; j = end) {
       end = std::min(rows.end, j + linear_rows);
-      features.rows(k.data() + j * k.outerStride(), k.outerStride(), end - j, true, scratch.fk, scratch.h);
+      make_features(k, {j, end}, true, scratch.fk);
       if constexpr (logarithmic) {
         take_maxima(scratch.fk, end - j, stride(), sums.top);
         raise_references(sums, stride(), padded(), false, scratch.alpha);
@@ -171,7 +179,7 @@ struct LinearForward {
   void read_rows(ConstView<S> q, Range rows, const LinearSums<const S>& from, Out<S> out) const {
     for (Index i = rows.begin, end; i < rows.end; i = end) {
       end = std::min(rows.end, i + linear_rows);
-      features.rows(q.data() + i * q.outerStride(), q.outerStride(), end - i, false, scratch.fq, scratch.h);
+      make_features(q, {i, end}, false, scratch.fq);
       weigh_queries<logarithmic, S>(scratch.fq, end - i, stride(), from, scratch.m, scratch.den);
       tile_product<Operand::plain>(end - i, packets(), stride(), scratch.fq, stride(), from.s, padded(), scratch.o,
                                    padded(), Start::zero);
@@ -209,8 +217,8 @@ struct LinearForward {
     for (Index j = keys.begin, end; j < keys.end; row += end - j, j = end) {
       end = std::min(keys.end, j + linear_rows);
       const Index n = end - j;
-      features.rows(in.k.data() + j * in.k.outerStride(), in.k.outerStride(), n, true, scratch.fk, scratch.h);
-      features.rows(in.q.data() + row * in.q.outerStride(), in.q.outerStride(), n, false, scratch.fq, scratch.h);
+      make_features(in.k, {j, end}, true, scratch.fk);
+      make_features(in.q, {row, row + n}, false, scratch.fq);
       gather_values(in.v, {j, end});
       for (Index at = 0, part; at < n; at += part) {
         part = n - at;
@@ -237,7 +245,7 @@ void linear_forward(const FeatureRows<S, Map>& features, bool causal, const Qkv<
   const Arena::Frame frame(arena);
   const Index n_q = in.q.rows(), n_k = in.k.rows(), d_v = in.v.cols(), stride = features.stride();
   const auto take = [&](Index count) { return arena.take<S>(count); };
-  const detail::LinearForward<S, Map> run{features, d_v, {stride, d_v, causal, take},
+  const detail::LinearForward<S, Map> run{features, d_v, {stride, features.dim(), d_v, causal, take},
                                           detail::take_sums<S>(stride, d_v, take)};
   detail::clear(run.sums, stride, run.padded());
   const Index empty = n_k == 0 ? n_q : causal ? std::max<Index>(0, n_q - n_k) : 0;
@@ -256,13 +264,13 @@ void linear_forward(const FeatureRows<S, Map>& features, bool causal, const Qkv<
 
 /// Bytes of scratch that linear_forward takes.
 template <class S>
-std::size_t linear_forward_scratch(Index stride, Index d_v, bool causal) {
+std::size_t linear_forward_scratch(Index stride, Index d, Index d_v, bool causal) {
   std::size_t bytes = 0;
   const auto add = [&](Index count) {
     bytes += Arena::size_of<S>(count);
     return static_cast<S*>(nullptr);
   };
-  detail::LinearForwardScratch<S>(stride, d_v, causal, add);
+  detail::LinearForwardScratch<S>(stride, d, d_v, causal, add);
   detail::take_sums<S>(stride, d_v, add);
   return bytes;
 }

@@ -27,10 +27,10 @@ struct LinearStream {
   Vector<S> before;  // without the last chunk, if that was longer than one token: its first rows do not see its last keys
   Arena scratch;     // of append
 
-  LinearStream(Index stride, Index d_v, Index longest_chunk)
+  LinearStream(Index stride, Index d, Index d_v, Index longest_chunk)
       : now(stride * (detail::packet_padded<S>(d_v) + 3)), before(longest_chunk > 1 ? now.size() : 0) {
     detail::clear(detail::sums_at(now.data(), stride, d_v), stride, detail::packet_padded<S>(d_v));
-    scratch.reserve(linear_forward_scratch<S>(stride, d_v, false));
+    scratch.reserve(linear_forward_scratch<S>(stride, d, d_v, false));
   }
 };
 
@@ -42,7 +42,7 @@ void linear_append(const FeatureRows<S, Map>& features, LinearStream<S>& stream,
   if (k.rows() > 1) stream.before = stream.now;
   const auto take = [&](Index count) { return stream.scratch.template take<S>(count); };
   const detail::LinearForward<S, Map> run{
-      features, d_v, {stride, d_v, false, take}, detail::sums_at(stream.now.data(), stride, d_v)};
+      features, d_v, {stride, features.dim(), d_v, false, take}, detail::sums_at(stream.now.data(), stride, d_v)};
   run.absorb_keys(k, v, {0, k.rows()});
 }
 
@@ -55,13 +55,13 @@ void linear_attend(const FeatureRows<S, Map>& features, const LinearStream<S>& s
   const Index n = in.q.rows(), stride = features.stride(), d_v = in.v.cols();
   const auto take = [&](Index count) { return arena.take<S>(count); };
   if (n == 1) {
-    const detail::LinearForward<S, Map> run{features, d_v, {stride, d_v, false, take}, {}};
+    const detail::LinearForward<S, Map> run{features, d_v, {stride, features.dim(), d_v, false, take}, {}};
     run.read_rows(in.q, {0, 1}, detail::sums_at(stream.now.data(), stride, d_v), out);
   } else {
     S* const copy = take(stream.before.size());
     std::copy_n(stream.before.data(), stream.before.size(), copy);
     const detail::LinearForward<S, Map> run{
-        features, d_v, {stride, d_v, true, take}, detail::sums_at(copy, stride, d_v)};
+        features, d_v, {stride, features.dim(), d_v, true, take}, detail::sums_at(copy, stride, d_v)};
     run.causal_rows(in, {0, n}, 0, false, out);
   }
 }

@@ -90,9 +90,9 @@ class Favor {
     Cost c;
     c.forward = (n_q + n_k) * (project + sums);
     c.backward = n_q * (2 * project + 2 * sums) + n_k * (2 * project + 3 * sums);
-    const Index stride = features_.stride(), d_v = shape_.value_dim;
-    c.forward_scratch = linear_forward_scratch<S>(stride, d_v, options_.causal);
-    c.backward_scratch = linear_backward_scratch<S>(stride, shape_.key_dim, d_v, options_.causal);
+    const Index stride = features_.stride(), d = shape_.key_dim, d_v = shape_.value_dim;
+    c.forward_scratch = linear_forward_scratch<S>(stride, d, d_v, options_.causal);
+    c.backward_scratch = linear_backward_scratch<S>(stride, d, d_v, options_.causal);
     return c;
   }
 
@@ -111,7 +111,7 @@ class Favor {
 
   State start(Index /*capacity*/, Index longest_chunk) const {
     require<OptionError>(options_.causal, "options.causal: a stream only sees its past; causal = true expected");
-    return State(features_.stride(), shape_.value_dim, longest_chunk);
+    return State(features_.stride(), shape_.key_dim, shape_.value_dim, longest_chunk);
   }
   void append(const Head<Favor>&, State& state, const Qkv<ConstView<S>>& in) const {
     linear_append(features_, state, in.k, in.v);
