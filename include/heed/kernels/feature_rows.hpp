@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <heed/kernels/dot_product.hpp>
 #include <heed/kernels/exp2.hpp>
 #include <heed/kernels/feature_maps.hpp>
 #include <heed/kernels/register_tile.hpp>
@@ -120,15 +121,6 @@ class FeatureRows {
       for (Index r = copy * half_; r < copy * half_ + m_; ++r) f(r);
   }
   S log_epsilon() const requires(logarithmic) { return static_cast<S>(std::log(map_.epsilon)); }
-  S squared_norm(const S* x) const {
-    using namespace detail;
-    Packet<S> sum = broadcast(S(0));
-    Index e = 0;
-    for (; e + lanes<S> <= d_; e += lanes<S>) sum = pmadd(load(x + e), load(x + e), sum);
-    S norm = sum_of_lanes<S>(sum);
-    for (; e < d_; ++e) norm += x[e] * x[e];
-    return norm;
-  }
   /// u [rows][stride] = x W^T, or sqrt(scale) x.
   void project(const S* x, Index ld, Index rows, S* u) const {
     using namespace detail;
@@ -147,7 +139,7 @@ class FeatureRows {
     using namespace detail;
     project(x, ld, rows, y);
     for (Index i = 0; i < rows; ++i, y += stride()) {
-      const S norm = scale_ / 2 * squared_norm(x + i * ld);
+      const S norm = scale_ / 2 * dot_product(x + i * ld, x + i * ld, d_);
       h[i] = with_norm ? S(0) : norm;
       const Packet<S> less = broadcast(with_norm ? norm : S(0));
       for (Index r = 0; r < half_; r += lanes<S>) {

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <heed/kernels/dot_product.hpp>
 #include <heed/kernels/linear_forward.hpp>
 
 #include <algorithm>
@@ -23,7 +24,8 @@ namespace detail {
 template <class S>
 struct LinearBackwardScratch {
   S *fq, *fk, *g, *u;              // features of a block of queries and of keys; cotangents; for pull [rows][stride]
-  S *v, *d_o, *dv, *t;             // [rows][padded d_v], three of them, and [rows][padded d]
+  S *x, *v, *d_o, *dv, *t;         // the rows that features were made of last [rows][d]; [rows][padded d_v], three of
+                                   // them; [rows][padded d]
   S *vt, *kt, *a, *da, *finite;    // of a chunk: transposed values and features of keys; weights and their cotangents
   S *h, *divisor, *delta;          // of each row of a block: see load_rows
   S* alpha;                        // [stride]
@@ -36,6 +38,7 @@ struct LinearBackwardScratch {
     fk = causal ? take(rows * stride) : fq;
     g = take(rows * stride);
     u = take(rows * stride);
+    x = take(rows * d);
     v = take(rows * padded);
     d_o = take(rows * padded);
     dv = take(rows * padded);
@@ -70,24 +73,27 @@ struct LinearBackward {
   Index padded() const { return packet_padded<S>(d_v()); }
   Index packets() const { return padded() / lanes<S>; }
 
+  void make_features(ConstView<S> x, Range at, bool with_norm, S* y) {
+    pack(at.size(), features.dim(), x.data() + at.begin * x.outerStride(), x.outerStride(), scratch.x, features.dim());
+    features.rows(scratch.x, features.dim(), at.size(), with_norm, y, scratch.h);
+  }
   /// The keys `at`: y into fk, values into v.
   void load_keys(Range at) {
-    const Index ld = in.k.outerStride(), ldv = in.v.outerStride();
-    features.rows(in.k.data() + at.begin * ld, ld, at.size(), true, scratch.fk, scratch.h);
+    const Index ldv = in.v.outerStride();
+    make_features(in.k, at, true, scratch.fk);
     pack(at.size(), d_v(), in.v.data() + at.begin * ldv, ldv, scratch.v, padded());
   }
   /// The query rows `at`: y - log D into fq, or the features over D; what else belongs to a row.
   void load_rows(Range at) {
-    const Index ld = in.q.outerStride(), ldo = dout.o.outerStride();
-    features.rows(in.q.data() + at.begin * ld, ld, at.size(), false, scratch.fq, scratch.h);
+    const Index ldo = dout.o.outerStride();
+    make_features(in.q, at, false, scratch.fq);
     pack(at.size(), d_v(), dout.o.data() + at.begin * ldo, ldo, scratch.d_o, padded());
     const S count = std::log(static_cast<S>(features.count()));
     for (Index i = 0; i < at.size(); ++i) {
       const Index row = at.begin + i;
       const S* const o = out.o.data() + row * out.o.outerStride();
-      S delta = dout.lse.size() > 0 ? -dout.lse[row] : S(0);
-      for (Index e = 0; e < d_v(); ++e) delta += scratch.d_o[i * padded() + e] * o[e];
-      scratch.delta[i] = delta;
+      scratch.delta[i] =
+          dot_product(scratch.d_o + i * padded(), o, d_v()) - (dout.lse.size() > 0 ? dout.lse[row] : S(0));
       const S log_d = out.lse[row] + scratch.h[i] + count;
       const S by = logarithmic ? log_d : std::exp(-log_d);
       scratch.divisor[i] = by;
@@ -121,6 +127,12 @@ struct LinearBackward {
     }
   }
 
+  /// From g to the rows `at` of dx, whose x was gathered last.
+  void pull(Range at, View<S> dx) {
+    const Index ld = dx.outerStride();
+    features.pull(scratch.x, features.dim(), at.size(), scratch.g, dx.data() + at.begin * ld, ld, scratch.u, scratch.t);
+  }
+
   // --- the sweep forward: dq ---
 
   /// s^T += V^T phi for rows [at, at + n) of the block, and z += phi; phi is made from y.
@@ -151,9 +163,7 @@ struct LinearBackward {
   }
   void pull_queries(Range at) {
     scale_cotangents(scratch.fq, at.size(), scratch.divisor, scratch.g);
-    const Index ld = in.q.outerStride(), ldd = din.q.outerStride();
-    features.pull(in.q.data() + at.begin * ld, ld, at.size(), scratch.g, din.q.data() + at.begin * ldd, ldd, scratch.u,
-                  scratch.t);
+    pull(at, din.q);
   }
   /// Query rows that see all keys; their R and rho are made on the way.
   void all_queries() {
@@ -240,9 +250,7 @@ struct LinearBackward {
   }
   void pull_keys(Range at) {
     scale_cotangents(scratch.fk, at.size(), none, scratch.g);
-    const Index ld = in.k.outerStride(), ldd = din.k.outerStride();
-    features.pull(in.k.data() + at.begin * ld, ld, at.size(), scratch.g, din.k.data() + at.begin * ldd, ldd, scratch.u,
-                  scratch.t);
+    pull(at, din.k);
     for (Index j = 0; j < at.size(); ++j) {
       S* const to = din.v.data() + (at.begin + j) * din.v.outerStride();
       for (Index e = 0; e < d_v(); ++e) to[e] += scratch.dv[j * padded() + e];
@@ -294,8 +302,8 @@ struct LinearBackward {
       j = std::max(all.begin, end - linear_rows);
       const Index n = end - j;
       row -= n;
-      load_keys({j, end});
       load_rows({row, row + n});
+      load_keys({j, end});
       for (Index to = n, part; to > 0; to -= part) {
         part = to;
         if constexpr (logarithmic) {

@@ -87,7 +87,7 @@ void weigh_queries(S* y, Index rows, Index stride, const LinearSums<const S>& su
 }
 
 /// Rows of the chunk's triangle that are taken together: each such strip ends at its own diagonal.
-inline constexpr Index strip_rows = 32;
+inline constexpr Index strip_rows = 16;
 
 /// Calls f(first, rows) for the strips of a chunk.
 template <class F>

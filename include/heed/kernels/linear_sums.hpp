@@ -21,7 +21,7 @@
 namespace heed::detail {
 
 /// Rows of a block.
-inline constexpr Index linear_rows = 64;
+inline constexpr Index linear_rows = 48;
 /// How far an exponent may stand above its reference.
 inline constexpr int linear_slack = 16;
 /// Features of a sum are e^(y - c) 2^-key_room and those that read it are at most 2^-query_room: sums of weighted values
