@@ -63,21 +63,18 @@ LinearSums<S> take_sums(Index stride, Index d_v, const Take& take) {
 template <bool logarithmic, class S>
 void weigh_queries(S* y, Index rows, Index stride, const LinearSums<const S>& sums, S* m, S* den) {
   for (Index i = 0; i < rows; ++i, y += stride) {
-    Packet<S> sum = broadcast(S(0)), most = broadcast(-std::numeric_limits<S>::infinity());
+    m[i] = S(0);
     if constexpr (logarithmic) {
-      for (Index r = 0; r < stride; r += lanes<S>) {
-        const Packet<S> t = padd(load(y + r), load(sums.c + r));
-        most = pmax(most, t);
-        store<S>(y + r, t);
-      }
+      Packet<S> most = padd(load(y), load(sums.c));
+      for (Index r = lanes<S>; r < stride; r += lanes<S>) most = pmax(most, padd(load(y + r), load(sums.c + r)));
       m[i] = max_of_lanes<S>(most);
-    } else {
-      m[i] = S(0);
     }
+    Packet<S> sum = broadcast(S(0));
+    const Packet<S> less = broadcast(m[i]);
     for (Index r = 0; r < stride; r += lanes<S>) {
       Packet<S> w = load(y + r);
       if constexpr (logarithmic) {
-        w = exp<S, query_room>(psub(w, broadcast(m[i])));
+        w = exp<S, query_room>(psub(padd(w, load(sums.c + r)), less));
         store<S>(y + r, w);
       }
       sum = pmadd(w, load(sums.z + r), sum);
