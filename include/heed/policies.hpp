@@ -4,6 +4,7 @@
 #include <heed/core/type_list.hpp>
 #include <heed/policies/adaptive_span.hpp>
 #include <heed/policies/dense.hpp>
+#include <heed/policies/favor.hpp>
 #include <heed/policies/linformer.hpp>
 #include <heed/policies/longformer.hpp>
 #include <heed/policies/lsh.hpp>
@@ -16,6 +17,6 @@ namespace heed {
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
 using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>, AdaptiveSpan<S>, DynamicSpan<S>, Lsh<S>,
-                          Linformer<S>, PersistentMemory<Tiled<S>>>;
+                          Favor<S>, Linformer<S>, PersistentMemory<Tiled<S>>>;
 
 }  // namespace heed

@@ -3,6 +3,7 @@
 #pragma once
 #include <heed/core/arena.hpp>
 #include <heed/core/fields.hpp>
+#include <heed/kernels/dot_product.hpp>
 #include <heed/kernels/exp2.hpp>
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
@@ -48,17 +49,6 @@ void weights_and_cotangents(S* s, S* dp, Index keys, Index width, const S* lse, 
       store<S>(dp + c, pmul(p, psub(load(dp + c), less)));
     }
   }
-}
-
-/// sum_e a[e] b[e], in an order that depends on n only.
-template <class S>
-S dot_product(const S* a, const S* b, Index n) {
-  Packet<S> sum = broadcast(S(0));
-  Index e = 0;
-  for (; e + lanes<S> <= n; e += lanes<S>) sum = pmadd(load(a + e), load(b + e), sum);
-  S total = sum_of_lanes<S>(sum);
-  for (; e < n; ++e) total += a[e] * b[e];
-  return total;
 }
 
 /// to [rows][cols] += scale * from [rows][padded].
