@@ -79,6 +79,15 @@ EIGEN_ALWAYS_INLINE void transpose(PacketSquare<S>& square) {
   if constexpr (lanes < S >> 1) Eigen::internal::ptranspose(square);
 }
 
+/// Lane i is the sum of the lanes of packet i, added up pairwise.
+template <class S>
+EIGEN_ALWAYS_INLINE Packet<S> sums_of_rows(PacketSquare<S>& square) {
+  transpose<S>(square);
+  for (int step = lanes<S> / 2; step > 0; step /= 2)
+    for (int i = 0; i < step; ++i) square.packet[i] = padd(square.packet[i], square.packet[i + step]);
+  return square.packet[0];
+}
+
 /// The bits of each lane moved up by `n`, as one unsigned integer per lane.
 template <int n, class S>
 EIGEN_ALWAYS_INLINE Packet<S> shift_bits_up(Packet<S> x) {

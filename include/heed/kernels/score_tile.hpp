@@ -93,6 +93,17 @@ void product_where_seen(Index m, Index packets, Index depth, const S* a, Index l
           if (sees(r, k)) c[r * ldc + e] += (A == Operand::plain ? a[r * lda + k] : a[k * lda + r]) * x;
 }
 
+/// sum_e a[e] b[e], in an order that depends on n only.
+template <class S>
+S dot_product(const S* a, const S* b, Index n) {
+  Packet<S> sum = broadcast(S(0));
+  Index e = 0;
+  for (; e + lanes<S> <= n; e += lanes<S>) sum = pmadd(load(a + e), load(b + e), sum);
+  S total = sum_of_lanes<S>(sum);
+  for (; e < n; ++e) total += a[e] * b[e];
+  return total;
+}
+
 /// t = cap tanh(u / cap), in place; every element goes through a packet.
 template <class S>
 void soft_cap_tile(S* s, Index size, S cap) {

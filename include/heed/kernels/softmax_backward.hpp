@@ -47,17 +47,6 @@ void weights_and_cotangents(S* s, S* dp, Index keys, Index width, const S* lse, 
   }
 }
 
-/// sum_e a[e] b[e], in an order that depends on n only.
-template <class S>
-S dot_product(const S* a, const S* b, Index n) {
-  Packet<S> sum = broadcast(S(0));
-  Index e = 0;
-  for (; e + lanes<S> <= n; e += lanes<S>) sum = pmadd(load(a + e), load(b + e), sum);
-  S total = sum_of_lanes<S>(sum);
-  for (; e < n; ++e) total += a[e] * b[e];
-  return total;
-}
-
 /// to [rows][cols] += scale * from [rows][padded].
 template <class S>
 void add_rows(const S* from, Index padded, S scale, Index rows, Index cols, S* to, Index stride) {
