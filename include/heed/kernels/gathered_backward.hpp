@@ -11,7 +11,7 @@
 ///   de_ij = p_ij (do_i . v_j - D_i + dlse_i),    du_ij = de_ij (1 - (t_ij / soft_cap)^2),
 ///   dq_i += scale sum_j du_ij k_j,     dk_j += scale du_ij q_i,     dv_j += p_ij do_i.
 ///
-/// dk and dv are added up where the caller has them, in the order of the rows.
+/// dk and dv are added up in the order of the rows.
 
 namespace heed {
 namespace detail {
@@ -43,63 +43,32 @@ void row_scatter(const S* weight, const Index* list, Index count, const S* row, 
   }
 }
 
-/// Calls take(type, count) for every buffer of a row.
+/// Calls take(type, count) for every buffer of a walk.
 template <class S>
-struct RowGradientScratch {
+struct GatheredGradientScratch {
   Index* list;
-  S *p, *de, *slope;  // weights, cotangents of the scores, 1 - (t / cap)^2
-  S *dq, *q;          // sum of du k; scale * q
+  Piece* pieces;
+  S *p, *de, *slope;   // of the keys of a list: weights, cotangents of the scores, 1 - (t / cap)^2
+  S *delta, *q, *dq;   // of the rows: D - dlse; scale * q; sums of du k
+  S *k, *v, *dk, *dv;  // copies of so many keys and values, and sums for them
   template <class Take>
-  RowGradientScratch(Index d, const Take& take) {
-    list = take(static_cast<Index*>(nullptr), packet_padded<S>(chunk_keys));
+  GatheredGradientScratch(Index copies, Index d, Index d_v, const Take& take) {
     const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
-    p = numbers(packet_padded<S>(chunk_keys));
-    de = numbers(packet_padded<S>(chunk_keys));
-    slope = numbers(packet_padded<S>(chunk_keys));
-    dq = numbers(d);
-    q = numbers(d);
+    list = take(static_cast<Index*>(nullptr), gathered_keys);
+    pieces = take(static_cast<Piece*>(nullptr), gathered_rows);
+    p = numbers(gathered_keys);
+    de = numbers(gathered_keys);
+    slope = numbers(gathered_keys);
+    delta = numbers(gathered_rows);
+    q = numbers(gathered_rows * d);
+    dq = numbers(gathered_rows * d);
+    const auto copy = [&](Index columns) { return copies > 0 ? numbers(copies * columns) : nullptr; };
+    k = copy(d);
+    v = copy(d_v);
+    dk = copy(d);
+    dv = copy(d_v);
   }
 };
-
-template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
-void softmax_row_backward(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in,
-                          const ConstOut<S>& out, const ConstOut<S>& dout, Index row, Qkv<View<S>>& din,
-                          const RowGradientScratch<S>& scratch) {
-  const S lse = out.lse[row];
-  if (lse == -std::numeric_limits<S>::infinity()) return;
-  const Index n_k = in.k.rows(), d = in.q.cols(), d_v = in.v.cols();
-  const Tile at{.row = row, .rows = 1, .stride = 1, .shift = n_k - in.q.rows()};
-  const S *const q = in.q.data() + row * in.q.outerStride(), *const d_o = dout.o.data() + row * dout.o.outerStride();
-  const S delta = dot_product(d_o, out.o.data() + row * out.o.outerStride(), d_v) -
-                  (dout.lse.size() > 0 ? dout.lse[row] : S(0));
-  const Index* const list = scratch.list;
-  S *const p = scratch.p, *const de = scratch.de;
-  for (Index e = 0; e < d; ++e) scratch.q[e] = logits.scale * q[e];
-  std::fill_n(scratch.dq, d, S(0));
-  for_each_chunk<S>(pattern, term, at, n_k, scratch.list, [&](Index count) {
-    const Index padded = packet_padded<S>(count);
-    row_scores(q, d, logits.scale, in.k.data(), in.k.outerStride(), list, count, p);
-    row_scores(d_o, d_v, S(1), in.v.data(), in.v.outerStride(), list, count, de);
-    if (logits.soft_cap > S(0)) {
-      soft_cap_tile(p, padded, logits.soft_cap);
-      for (Index c = 0; c < padded; ++c) scratch.slope[c] = logits.slope(p[c]);
-    }
-    if (term.active()) for_each_run(at, list, count, [&](const Tile& run, Index first) { term.fill(run, p + first); });
-    for (Index c = 0; c < padded; c += lanes<S>) {
-      const Packet<S> weight = exp<S>(psub(load(p + c), broadcast(lse)));
-      store<S>(p + c, weight);
-      store<S>(de + c, pmul(weight, psub(load(de + c), broadcast(delta))));
-    }
-    if (term.active()) for_each_run(at, list, count, [&](const Tile& run, Index first) { term.pull(run, de + first); });
-    if (logits.soft_cap > S(0))
-      for (Index c = 0; c < count; ++c) de[c] *= scratch.slope[c];
-    row_values(de, list, count, in.k.data(), in.k.outerStride(), S(1), scratch.dq, d);
-    row_scatter(de, list, count, scratch.q, din.k.data(), din.k.outerStride(), d);
-    row_scatter(p, list, count, d_o, din.v.data(), din.v.outerStride(), d_v);
-  });
-  S* const dq = din.q.data() + row * din.q.outerStride();
-  for (Index e = 0; e < d; ++e) dq[e] += logits.scale * scratch.dq[e];
-}
 
 }  // namespace detail
 
@@ -108,18 +77,82 @@ void softmax_row_backward(const Pattern& pattern, const Term& term, Logits<S> lo
 template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
 void gathered_backward(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in,
                        ConstOut<S> out, ConstOut<S> dout, Qkv<View<S>> din, Arena& arena) {
+  using namespace detail;
   const Arena::Frame frame(arena);
-  const detail::RowGradientScratch<S> scratch(in.q.cols(),
-                                              [&]<class T>(T*, Index count) { return arena.take<T>(count); });
-  for (Index row = 0; row < in.q.rows(); ++row)
-    detail::softmax_row_backward(pattern, term, logits, in, out, dout, row, din, scratch);
+  const Index n_q = in.q.rows(), n_k = in.k.rows(), d = in.k.cols(), d_v = in.v.cols(), shift = n_k - n_q;
+  const bool copies = GatheredKeys<S>::copies(n_q, in);
+  const GatheredGradientScratch<S> scratch(copies ? n_k : 0, d, d_v,
+                                           [&]<class T>(T*, Index count) { return arena.take<T>(count); });
+  GatheredKeys<S> keys(pattern, in, {shift, n_k}, scratch.k, scratch.v);
+  S *const dk = copies ? scratch.dk : din.k.data(), *const dv = copies ? scratch.dv : din.v.data();
+  const Index lddk = copies ? d : din.k.outerStride(), lddv = copies ? d_v : din.v.outerStride();
+  S *const p = scratch.p, *const de = scratch.de;
+  const Index* const list = scratch.list;
+  const bool capped = logits.soft_cap > S(0);
+  const auto d_o = [&](Index row) { return dout.o.data() + row * dout.o.outerStride(); };
+
+  for (Index row = 0; row < n_q; row += gathered_rows) {
+    const Range block = {row, std::min(n_q, row + gathered_rows)};
+    keys.advance(pattern, in, {block.begin + shift, block.end + shift}, [&](Range fresh) {
+      std::fill_n(dk + fresh.begin * d, fresh.size() * d, S(0));
+      std::fill_n(dv + fresh.begin * d_v, fresh.size() * d_v, S(0));
+    });
+    for (Index i = block.begin, r = 0; i < block.end; ++i, ++r) {
+      scratch.delta[r] =
+          dot_product(d_o(i), out.o.data() + i * out.o.outerStride(), d_v) - (dout.lse.size() > 0 ? dout.lse[i] : S(0));
+      for (Index e = 0; e < d; ++e) scratch.q[r * d + e] = logits.scale * in.q.data()[i * in.q.outerStride() + e];
+    }
+    std::fill_n(scratch.dq, block.size() * d, S(0));
+    for_each_list<S>(pattern, term, block, shift, n_k, scratch.list, scratch.pieces, [&](Index n) {
+      const Piece *const begin = scratch.pieces, *const end = begin + n;
+      for (const Piece* x = begin; x != end; ++x) {
+        row_scores(in.q.data() + x->at.row * in.q.outerStride(), d, logits.scale, keys.k, keys.ldk, list + x->begin,
+                   x->count, p + x->begin);
+        row_scores(d_o(x->at.row), d_v, S(1), keys.v, keys.ldv, list + x->begin, x->count, de + x->begin);
+      }
+      for (const Piece* x = begin; x != end; ++x) {
+        const Index last = x->begin + packet_padded<S>(x->count);
+        if (capped) {
+          soft_cap_tile(p + x->begin, last - x->begin, logits.soft_cap);
+          for (Index c = x->begin; c < last; ++c) scratch.slope[c] = logits.slope(p[c]);
+        }
+        if (term.active()) for_each_run(*x, list, [&](const Tile& run, Index first) { term.fill(run, p + first); });
+        // A row whose scores are all -inf has this log-sum-exp too: its weights e^(-inf - inf) are 0.
+        const S lse = out.lse[x->at.row] == -std::numeric_limits<S>::infinity() ? std::numeric_limits<S>::infinity()
+                                                                                : out.lse[x->at.row];
+        for (Index c = x->begin; c < last; c += lanes<S>) {
+          const Packet<S> weight = exp<S>(psub(load(p + c), broadcast(lse)));
+          store<S>(p + c, weight);
+          store<S>(de + c, pmul(weight, psub(load(de + c), broadcast(scratch.delta[x->row]))));
+        }
+        if (term.active()) for_each_run(*x, list, [&](const Tile& run, Index first) { term.pull(run, de + first); });
+        for (Index c = x->begin; capped && c < last; ++c) de[c] *= scratch.slope[c];
+      }
+      for (const Piece* x = begin; x != end; ++x) {
+        row_values(de + x->begin, list + x->begin, x->count, keys.k, keys.ldk, S(1), scratch.dq + x->row * d, d);
+        row_scatter(de + x->begin, list + x->begin, x->count, scratch.q + x->row * d, dk, lddk, d);
+        row_scatter(p + x->begin, list + x->begin, x->count, d_o(x->at.row), dv, lddv, d_v);
+      }
+    });
+    add_rows(scratch.dq, d, logits.scale, block.size(), d, din.q.data() + row * din.q.outerStride(),
+             din.q.outerStride());
+  }
+  if (!copies) return;
+  for (const Range range : keys.named) {
+    const Range part = intersect(range, {0, keys.copied});
+    if (part.empty()) continue;
+    add_rows(dk + part.begin * d, d, S(1), part.size(), d, din.k.data() + part.begin * din.k.outerStride(),
+             din.k.outerStride());
+    add_rows(dv + part.begin * d_v, d_v, S(1), part.size(), d_v, din.v.data() + part.begin * din.v.outerStride(),
+             din.v.outerStride());
+  }
 }
 
-/// Bytes of scratch that gathered_backward takes.
+/// Bytes of scratch that gathered_backward takes for up to so many rows and keys, strided or not.
 template <class S>
-std::size_t gathered_backward_scratch(Index d) {
+std::size_t gathered_backward_scratch(Index rows, Index n_k, Index d, Index d_v) {
   std::size_t bytes = 0;
-  detail::RowGradientScratch<S>(d, [&]<class T>(T* none, Index count) {
+  detail::GatheredGradientScratch<S>(std::min(n_k, 4 * rows), d, d_v, [&]<class T>(T* none, Index count) {
     bytes += Arena::size_of<T>(count);
     return none;
   });

@@ -13,78 +13,101 @@
 #include <limits>
 
 /// o_i = sum_j p_ij v_j row by row: the kernel for few rows, as in decoding one token, and for patterns of a few scattered
-/// keys per row. Nothing is used twice, so that reading the keys and values of a row once is all the cost. d lies in the
-/// lanes, and keys pass in chunks: dot products with the query, online softmax over the chunk, values added up.
+/// keys per row. Each (query, key) is a dot product of its own, with d in the lanes: nothing is used twice, and reading
+/// the keys and values that a row sees is all the cost.
 ///
-/// A chunk is a list of keys that the query sees: what it does not see is never read.
+/// The keys of a block of rows are listed first, then passed in stages - scores, online softmax, values - so that the
+/// rows hide each other's latencies. What a row does not see is in no list, and never read.
 
 namespace heed {
 namespace detail {
 
-/// Keys of a chunk.
-inline constexpr Index chunk_keys = 1024;
+/// Rows of a block, and how many keys its list holds; a longer row passes in pieces.
+inline constexpr Index gathered_rows = 16, gathered_keys = 512;
 
 /// Whether so few rows are taken one after the other instead of as a tile.
 inline bool takes_rows(Index rows) { return rows > 0 && rows <= 3; }
 
-/// Fills `list` with up to chunk_keys keys that the row of `at` sees, padded to whole packets with any of them, and
-/// calls use(count), until all had their turn.
+/// Keys of one row: `count` from `begin` on in the list, which repeats the last one until a packet is full.
+struct Piece {
+  Tile at;  // of this row
+  Index row, begin, count;
+};
+
+/// Lists the keys that the rows of a block see and calls use(number of pieces) whenever the list is full, and at the
+/// end.
 template <class S, KeyPattern Pattern, ScoreTerm<S> Term, class Use>
-void for_each_chunk(const Pattern& pattern, const Term& term, const Tile& at, Index n_k, Index* list, const Use& use) {
+void for_each_list(const Pattern& pattern, const Term& term, Range rows, Index shift, Index n_k, Index* list,
+                   Piece* pieces, const Use& use) {
   const bool hides = term.hides();
-  Index count = 0;
-  const auto take = [&] {
-    if (count == 0) return;
-    std::fill(list + count, list + packet_padded<S>(count), list[count - 1]);
-    use(count);
-    count = 0;
-  };
-  for_each_seen(pattern, at.position(0), n_k, [&](Range keys) {
-    for (Index j = keys.begin; j < keys.end; ++j) {
-      if (hides && !term.sees(at, 0, j)) continue;
-      if (count == chunk_keys) take();
-      list[count++] = j;
-    }
-  });
-  take();
+  Index used = 0, n = 0;
+  for (Index row = rows.begin; row < rows.end; ++row) {
+    const Tile at{.row = row, .rows = 1, .stride = 1, .shift = shift};
+    Index begin = used;
+    const auto close = [&] {
+      if (used == begin) return;
+      pieces[n++] = {at, row - rows.begin, begin, used - begin};
+      for (; used % lanes<S> != 0; ++used) list[used] = list[used - 1];
+      begin = used;
+    };
+    const auto pass = [&] {
+      close();
+      use(n);
+      used = begin = n = 0;
+    };
+    for_each_seen(pattern, at.position(0), n_k, [&](Range keys) {
+      for (Index j = keys.begin; j < keys.end; ++j) {
+        if (hides && !term.sees(at, 0, j)) continue;
+        if (used == gathered_keys) pass();
+        list[used++] = j;
+      }
+    });
+    close();
+    if (row + 1 == rows.end && n > 0) pass();
+  }
 }
 
-/// Calls f(tile, first) for every run of adjacent keys of a list: `tile` is `at` with these keys, the first of which is
-/// list[first].
+/// Calls f(tile, first) for every run of adjacent keys of a piece: the first of them is number `first` of the list.
 template <class F>
-void for_each_run(Tile at, const Index* list, Index count, const F& f) {
-  for (Index first = 0, end; first < count; first = end) {
+void for_each_run(const Piece& piece, const Index* list, const F& f) {
+  Tile at = piece.at;
+  const Index last = piece.begin + piece.count;
+  for (Index first = piece.begin, end; first < last; first = end) {
     end = first + 1;
-    while (end < count && list[end] == list[end - 1] + 1) ++end;
+    while (end < last && list[end] == list[end - 1] + 1) ++end;
     at.key = list[first];
     at.keys = end - first;
     f(at, first);
   }
 }
 
-/// s[c] = scale q . k_j for the `count` keys j = list[c], a packet of keys at a time; the list is padded to whole
-/// packets with any keys.
+/// dot.packet[i] += q k_j elementwise for the keys j = list[i], over N packets of columns.
+template <int N, class S>
+EIGEN_ALWAYS_INLINE void add_products(const S* q, const S* k, Index stride, const Index* list, PacketSquare<S>& dot) {
+  Packet<S> x[std::size_t{N}];
+  for (int n = 0; n < N; ++n) x[n] = load(q + n * lanes<S>);
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes<S>; ++i) {
+    const S* const row = k + list[i] * stride;
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) dot.packet[i] = pmadd(x[n], load(row + n * lanes<S>), dot.packet[i]);
+  }
+}
+
+/// s[c] = scale q . k_j for the `count` keys j = list[c], a packet of keys at a time.
 template <class S>
 void row_scores(const S* q, Index d, S scale, const S* k, Index stride, const Index* list, Index count, S* s) {
-  using P = Packet<S>;
-  constexpr int side = lanes<S>;
-  const Index whole = d / side * side;
+  constexpr Index side = lanes<S>;
   for (Index c = 0; c < count; c += side) {
     PacketSquare<S> dot;
-    const S* key[std::size_t{side}];
-    for (int i = 0; i < side; ++i) key[i] = k + list[c + i] * stride;
+#pragma GCC unroll 16
     for (int i = 0; i < side; ++i) dot.packet[i] = broadcast(S(0));
-    for (Index e = 0; e < whole; e += side) {
-      const P x = load(q + e);
-      for (int i = 0; i < side; ++i) dot.packet[i] = pmadd(x, load(key[i] + e), dot.packet[i]);
-    }
+    Index e = 0;
+    for (; e + 4 * side <= d; e += 4 * side) add_products<4>(q + e, k + e, stride, list + c, dot);
+    for (; e + side <= d; e += side) add_products<1>(q + e, k + e, stride, list + c, dot);
     store<S>(s + c, pmul(sums_of_rows<S>(dot), broadcast(scale)));
-    if (whole == d) continue;
-    for (int i = 0; i < side; ++i) {
-      S rest = S(0);
-      for (Index e = whole; e < d; ++e) rest += q[e] * key[i][e];
-      s[c + i] += scale * rest;
-    }
+    for (; e < d; ++e)
+      for (int i = 0; i < side; ++i) s[c + i] += scale * q[e] * k[list[c + i] * stride + e];
   }
 }
 
@@ -134,13 +157,13 @@ inline constexpr int weight_room = 20;
 /// Returns what the sums so far are to be multiplied with.
 template <class S>
 S row_softmax(S* s, Index count, RowState<S>& state) {
-  const Index padded = packet_padded<S>(count);
-  std::fill(s + count, s + padded, -std::numeric_limits<S>::infinity());
+  const Index padded = packet_padded<S>(count), last = padded - lanes<S>;
+  store<S>(s + last, first_lanes<S>(load(s + last), count - last, -std::numeric_limits<S>::infinity()));
   Packet<S> tops = broadcast(state.m);
   for (Index c = 0; c < padded; c += lanes<S>) tops = pmax(tops, load(s + c));
   const S top = max_of_lanes<S>(tops);
   const S safe = std::max(top, std::numeric_limits<S>::lowest());
-  const S alpha = exp_of(state.m - safe);
+  const S alpha = state.l == S(0) ? S(0) : exp_of(state.m - safe);
   Packet<S> sum = broadcast(S(0));
   for (Index c = 0; c < padded; c += lanes<S>) {
     const Packet<S> p = exp<S, weight_room>(psub(load(s + c), broadcast(safe)));
@@ -156,46 +179,84 @@ template <class S>
 void finish_row(const S* sums, const RowState<S>& state, Index row, Out<S>& out) {
   S* const to = out.o.data() + row * out.o.outerStride();
   const S inverse = S(1) / state.l;
-  for (Index e = 0; e < out.o.cols(); ++e) to[e] = state.l == S(0) ? S(0) : sums[e] * inverse;
-  out.lse[row] = state.m + std::log(std::ldexp(state.l, weight_room));
+  if (state.l == S(0))
+    std::fill_n(to, out.o.cols(), S(0));
+  else
+    for (Index e = 0; e < out.o.cols(); ++e) to[e] = sums[e] * inverse;
+  out.lse[row] = state.m + std::log(state.l * std::ldexp(S(1), weight_room));
 }
 
-/// Calls take(type, count) for every buffer of a row.
+/// The keys and values of a walk down some rows: where they are, or, if the head lies strided and the walk reads them
+/// several times, copied side by side as it comes to them. (Strides of a power of two share a few sets of every cache.)
 template <class S>
-struct RowScratch {
-  Index* list;
-  S *s, *o;
-  template <class Take>
-  RowScratch(Index d_v, const Take& take) {
-    list = take(static_cast<Index*>(nullptr), packet_padded<S>(chunk_keys));
-    s = take(static_cast<S*>(nullptr), packet_padded<S>(chunk_keys));
-    o = take(static_cast<S*>(nullptr), d_v);
+struct GatheredKeys {
+  const S *k, *v;
+  Index ldk, ldv;
+  S *copy_k, *copy_v;  // null for none
+  Ranges named;        // what the walk may read
+  Index copied = 0;    // everything of that below
+
+  static bool copies(Index rows, const Qkv<ConstView<S>>& in) {
+    return in.k.rows() <= 4 * rows && (in.k.outerStride() != in.k.cols() || in.v.outerStride() != in.v.cols());
+  }
+
+  template <KeyPattern Pattern>
+  GatheredKeys(const Pattern& pattern, const Qkv<ConstView<S>>& in, Range positions, S* copy_of_k, S* copy_of_v)
+      : k(in.k.data()),
+        v(in.v.data()),
+        ldk(in.k.outerStride()),
+        ldv(in.v.outerStride()),
+        copy_k(copy_of_k),
+        copy_v(copy_of_v) {
+    if (copy_k == nullptr) return;
+    pattern.keys(positions, in.k.rows(), named);
+    k = copy_k;
+    v = copy_v;
+    ldk = in.k.cols();
+    ldv = in.v.cols();
+  }
+  /// Before the rows at `positions`; calls fresh(Range) for what is copied now.
+  template <KeyPattern Pattern, class Fresh>
+  void advance(const Pattern& pattern, const Qkv<ConstView<S>>& in, Range positions, const Fresh& fresh) {
+    if (copy_k == nullptr || copied == in.k.rows()) return;
+    Ranges next;
+    pattern.keys(positions, in.k.rows(), next);
+    if (next.empty()) return;
+    const Range now = {copied, std::min(in.k.rows(), next[next.size() - 1].end)};
+    for (const Range range : named) {
+      const Range part = intersect(range, now);
+      if (part.empty()) continue;
+      gather_rows(in.k.data() + part.begin * in.k.outerStride(), in.k.outerStride(), part.size(), ldk,
+                  copy_k + part.begin * ldk, ldk);
+      gather_rows(in.v.data() + part.begin * in.v.outerStride(), in.v.outerStride(), part.size(), ldv,
+                  copy_v + part.begin * ldv, ldv);
+      fresh(part);
+    }
+    copied = std::max(copied, now.end);
   }
 };
 
-/// The scores of the row of `at` against a list of keys, after soft cap and term.
-template <class S, ScoreTerm<S> Term>
-void row_logits(const Term& term, Logits<S> logits, const Tile& at, const S* q, ConstView<S> k, const Index* list,
-                Index count, S* s) {
-  row_scores(q, k.cols(), logits.scale, k.data(), k.outerStride(), list, count, s);
-  if (logits.soft_cap > S(0)) soft_cap_tile(s, packet_padded<S>(count), logits.soft_cap);
-  if (term.active()) for_each_run(at, list, count, [&](const Tile& run, Index first) { term.fill(run, s + first); });
-}
-
-template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
-void softmax_row(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in, Index row,
-                 Out<S>& out, const RowScratch<S>& scratch) {
-  const Index n_k = in.k.rows(), d_v = in.v.cols();
-  const Tile at{.row = row, .rows = 1, .stride = 1, .shift = n_k - in.q.rows()};
-  std::fill_n(scratch.o, d_v, S(0));
-  RowState<S> state;
-  for_each_chunk<S>(pattern, term, at, n_k, scratch.list, [&](Index count) {
-    row_logits(term, logits, at, in.q.data() + row * in.q.outerStride(), in.k, scratch.list, count, scratch.s);
-    const S alpha = row_softmax(scratch.s, count, state);
-    row_values(scratch.s, scratch.list, count, in.v.data(), in.v.outerStride(), alpha, scratch.o, d_v);
-  });
-  finish_row(scratch.o, state, row, out);
-}
+/// Calls take(type, count) for every buffer of a walk.
+template <class S>
+struct GatheredScratch {
+  Index* list;
+  Piece* pieces;
+  RowState<S>* states;
+  S *alpha, *s, *o;  // [pieces]; [keys]; [rows][d_v]
+  S *k, *v;          // copies of so many keys and values
+  template <class Take>
+  GatheredScratch(Index copies, Index d, Index d_v, const Take& take) {
+    const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
+    list = take(static_cast<Index*>(nullptr), gathered_keys);
+    pieces = take(static_cast<Piece*>(nullptr), gathered_rows);
+    states = take(static_cast<RowState<S>*>(nullptr), gathered_rows);
+    alpha = numbers(gathered_rows);
+    s = numbers(gathered_keys);
+    o = numbers(gathered_rows * d_v);
+    k = copies > 0 ? numbers(copies * d) : nullptr;
+    v = copies > 0 ? numbers(copies * d_v) : nullptr;
+  }
+};
 
 }  // namespace detail
 
@@ -203,16 +264,42 @@ void softmax_row(const Pattern& pattern, const Term& term, Logits<S> logits, con
 template <KeyPattern Pattern, class S, ScoreTerm<S> Term>
 void gathered_forward(const Pattern& pattern, const Term& term, Logits<S> logits, const Qkv<ConstView<S>>& in,
                       Range rows, Out<S> out, Arena& arena) {
+  using namespace detail;
   const Arena::Frame frame(arena);
-  const detail::RowScratch<S> scratch(in.v.cols(), [&]<class T>(T*, Index count) { return arena.take<T>(count); });
-  for (Index row = rows.begin; row < rows.end; ++row) detail::softmax_row(pattern, term, logits, in, row, out, scratch);
+  const Index n_k = in.k.rows(), d = in.k.cols(), d_v = in.v.cols(), shift = n_k - in.q.rows();
+  const GatheredScratch<S> scratch(GatheredKeys<S>::copies(rows.size(), in) ? n_k : 0, d, d_v,
+                                   [&]<class T>(T*, Index count) { return arena.take<T>(count); });
+  const Index* const list = scratch.list;
+  GatheredKeys<S> keys(pattern, in, {rows.begin + shift, rows.end + shift}, scratch.k, scratch.v);
+  for (Index row = rows.begin; row < rows.end; row += gathered_rows) {
+    const Range block = {row, std::min(rows.end, row + gathered_rows)};
+    keys.advance(pattern, in, {block.begin + shift, block.end + shift}, [](Range) {});
+    std::fill_n(scratch.states, block.size(), RowState<S>{});
+    std::fill_n(scratch.o, block.size() * d_v, S(0));
+    for_each_list<S>(pattern, term, block, shift, n_k, scratch.list, scratch.pieces, [&](Index n) {
+      const Piece *const begin = scratch.pieces, *const end = begin + n;
+      for (const Piece* x = begin; x != end; ++x)
+        row_scores(in.q.data() + x->at.row * in.q.outerStride(), d, logits.scale, keys.k, keys.ldk, list + x->begin,
+                   x->count, scratch.s + x->begin);
+      for (const Piece* x = begin; x != end; ++x) {
+        if (logits.soft_cap > S(0)) soft_cap_tile(scratch.s + x->begin, packet_padded<S>(x->count), logits.soft_cap);
+        if (term.active())
+          for_each_run(*x, list, [&](const Tile& run, Index first) { term.fill(run, scratch.s + first); });
+        scratch.alpha[x - begin] = row_softmax(scratch.s + x->begin, x->count, scratch.states[x->row]);
+      }
+      for (const Piece* x = begin; x != end; ++x)
+        row_values(scratch.s + x->begin, list + x->begin, x->count, keys.v, keys.ldv, scratch.alpha[x - begin],
+                   scratch.o + x->row * d_v, d_v);
+    });
+    for (Index r = 0; r < block.size(); ++r) finish_row(scratch.o + r * d_v, scratch.states[r], row + r, out);
+  }
 }
 
-/// Bytes of scratch that gathered_forward takes.
+/// Bytes of scratch that gathered_forward takes for up to so many rows and keys, strided or not.
 template <class S>
-std::size_t gathered_forward_scratch(Index d_v) {
+std::size_t gathered_forward_scratch(Index rows, Index n_k, Index d, Index d_v) {
   std::size_t bytes = 0;
-  detail::RowScratch<S>(d_v, [&]<class T>(T* none, Index count) {
+  detail::GatheredScratch<S>(std::min(n_k, 4 * rows), d, d_v, [&]<class T>(T* none, Index count) {
     bytes += Arena::size_of<T>(count);
     return none;
   });

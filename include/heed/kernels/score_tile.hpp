@@ -104,6 +104,13 @@ S dot_product(const S* a, const S* b, Index n) {
   return total;
 }
 
+/// to [rows][cols] += scale * from [rows][padded].
+template <class S>
+void add_rows(const S* from, Index padded, S scale, Index rows, Index cols, S* to, Index stride) {
+  for (Index r = 0; r < rows; ++r)
+    for (Index e = 0; e < cols; ++e) to[r * stride + e] += scale * from[r * padded + e];
+}
+
 /// t = cap tanh(u / cap), in place; every element goes through a packet.
 template <class S>
 void soft_cap_tile(S* s, Index size, S cap) {

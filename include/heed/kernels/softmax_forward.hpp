@@ -4,9 +4,9 @@
 #include <heed/core/arena.hpp>
 #include <heed/core/fields.hpp>
 #include <heed/kernels/exp2.hpp>
+#include <heed/kernels/gathered_forward.hpp>
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
-#include <heed/kernels/gathered_forward.hpp>
 
 #include <algorithm>
 #include <limits>
@@ -265,7 +265,8 @@ std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bo
                               tiles += Arena::size_of<T>(count);
                               return none;
                             });
-  return std::max(tiles, gathered_forward_scratch<S>(d_v));  // a call of fewer rows may take them one by one
+  return std::max(tiles, gathered_forward_scratch<S>(std::min<Index>(n_q, 3), n_k, d,
+                                                     d_v));  // a call of fewer rows may take them one by one
 }
 
 }  // namespace heed

@@ -9,8 +9,7 @@ namespace heed {
 template <KeyPattern Pattern>
 Index visible_pairs(const Pattern& pattern, Index n_q, Index n_k) {
   Index pairs = 0;
-  for (Index i = 0; i < n_q; ++i)
-    for_each_seen(pattern, i + n_k - n_q, n_k, [&](Range keys) { pairs += keys.size(); });
+  for (Index i = 0; i < n_q; ++i) for_each_seen(pattern, i + n_k - n_q, n_k, [&](Range keys) { pairs += keys.size(); });
   return pairs;
 }
 
