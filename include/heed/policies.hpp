@@ -3,12 +3,13 @@
 #pragma once
 #include <heed/core/type_list.hpp>
 #include <heed/policies/dense.hpp>
+#include <heed/policies/log_sparse.hpp>
 #include <heed/policies/tiled.hpp>
 
 namespace heed {
 
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
-using Policies = TypeList<Dense<S>, Tiled<S>>;
+using Policies = TypeList<Dense<S>, LogSparse<S>, Tiled<S>>;
 
 }  // namespace heed

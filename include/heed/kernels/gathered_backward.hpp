@@ -104,24 +104,25 @@ void gathered_backward(const Pattern& pattern, const Term& term, Logits<S> logit
     }
     std::fill_n(scratch.dq, block.size() * d, S(0));
     for_each_list<S>(pattern, term, block, shift, n_k, scratch.list, scratch.pieces, [&](Index n) {
-      const Piece *const begin = scratch.pieces, *const end = begin + n;
+      Piece *const begin = scratch.pieces, *const end = begin + n;
       for (const Piece* x = begin; x != end; ++x) {
         row_scores(in.q.data() + x->at.row * in.q.outerStride(), d, logits.scale, keys.k, keys.ldk, list + x->begin,
                    x->count, p + x->begin);
         row_scores(d_o(x->at.row), d_v, S(1), keys.v, keys.ldv, list + x->begin, x->count, de + x->begin);
       }
-      for (const Piece* x = begin; x != end; ++x) {
+      for (Piece* x = begin; x != end; ++x) {
+        if (out.lse[x->at.row] == -std::numeric_limits<S>::infinity()) {  // no score above -inf: no gradients
+          x->count = 0;
+          continue;
+        }
         const Index last = x->begin + packet_padded<S>(x->count);
         if (capped) {
           soft_cap_tile(p + x->begin, last - x->begin, logits.soft_cap);
           for (Index c = x->begin; c < last; ++c) scratch.slope[c] = logits.slope(p[c]);
         }
         if (term.active()) for_each_run(*x, list, [&](const Tile& run, Index first) { term.fill(run, p + first); });
-        // A row whose scores are all -inf has this log-sum-exp too: its weights e^(-inf - inf) are 0.
-        const S lse = out.lse[x->at.row] == -std::numeric_limits<S>::infinity() ? std::numeric_limits<S>::infinity()
-                                                                                : out.lse[x->at.row];
         for (Index c = x->begin; c < last; c += lanes<S>) {
-          const Packet<S> weight = exp<S>(psub(load(p + c), broadcast(lse)));
+          const Packet<S> weight = exp<S>(psub(load(p + c), broadcast(out.lse[x->at.row])));
           store<S>(p + c, weight);
           store<S>(de + c, pmul(weight, psub(load(de + c), broadcast(scratch.delta[x->row]))));
         }

@@ -66,9 +66,11 @@ static_assert(NamingPattern<LogOffsets>);
 /// other anchor's set holds it: so does the code that circulates.
 class LogRestart {
  public:
+  static constexpr Index longest_window = 60;
   LogRestart(Index window = 1, Index stride = 1, bool without_last_anchor = false) : window_(window), stride_(stride) {
     require<OptionError>(window >= 1, "LogRestart: a window of at least 1 key expected, came ", window);
-    require<OptionError>(window <= 60, "LogRestart: a window of at most 60 keys expected, came ", window);
+    require<OptionError>(window <= longest_window, "LogRestart: a window of at most ", longest_window,
+                         " keys expected, came ", window);
     require<OptionError>(stride >= 1, "LogRestart: a stride of at least 1 expected, came ", stride);
     without_last_anchor_ = without_last_anchor && !holds(stride);
   }
