@@ -10,6 +10,7 @@
 #include <heed/projections/convolved_qkv.hpp>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -153,9 +154,10 @@ class LogSparse {
     require<OptionError>(o.dense_head >= 0, "options.dense_head: 0 (none) or more expected, came ", o.dense_head);
     require<OptionError>(!o.drop_anchor || o.restart > 0, "options.drop_anchor: only with restarts");
     const Index sets = o.dense_head == 0 ? 0 : o.restart > 0 ? o.dense_head / o.restart : 1;
+    const Index most = std::numeric_limits<Index>::max() / 2 / o.local;
     const bool restarts = o.restart > 0;
     return {LogOffsets(o.local), restarts ? LogRestart(o.local, o.restart, o.drop_anchor) : LogRestart(), restarts,
-            sets * 2 * o.local};
+            std::min(sets, most) * 2 * o.local};
   }
 
   HeadShape shape_;
