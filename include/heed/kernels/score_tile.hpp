@@ -48,8 +48,12 @@ void transpose_rows(const S* from, Index stride, Index rows, Index d, S scale, S
 template <class S>
 void gather_rows(const S* from, Index stride, Index rows, Index cols, S* to, Index padded) {
   for (Index r = 0; r < rows; ++r) {
-    std::copy_n(from + r * stride, cols, to + r * padded);
-    std::fill_n(to + r * padded + cols, padded - cols, S(0));
+    const S* const x = from + r * stride;
+    S* const y = to + r * padded;
+    Index e = 0;
+    for (; e + lanes<S> <= cols; e += lanes<S>) store<S>(y + e, load(x + e));
+    for (; e < cols; ++e) y[e] = x[e];
+    for (; e < padded; ++e) y[e] = S(0);
   }
 }
 
