@@ -80,7 +80,7 @@ void gathered_backward(const Pattern& pattern, const Term& term, Logits<S> logit
   using namespace detail;
   const Arena::Frame frame(arena);
   const Index n_q = in.q.rows(), n_k = in.k.rows(), d = in.k.cols(), d_v = in.v.cols(), shift = n_k - n_q;
-  const bool copies = GatheredKeys<S>::copies(n_q, in);
+  const bool copies = gathered_copies(n_q, n_k) > 0;
   const GatheredGradientScratch<S> scratch(copies ? n_k : 0, d, d_v,
                                            [&]<class T>(T*, Index count) { return arena.take<T>(count); });
   GatheredKeys<S> keys(pattern, in, {shift, n_k}, scratch.k, scratch.v);
@@ -97,6 +97,9 @@ void gathered_backward(const Pattern& pattern, const Term& term, Logits<S> logit
       std::fill_n(dk + fresh.begin * d, fresh.size() * d, S(0));
       std::fill_n(dv + fresh.begin * d_v, fresh.size() * d_v, S(0));
     });
+    prefetch_rows(in.q, block.end, block.end + gathered_rows);
+    prefetch_rows(out.o, block.end, block.end + gathered_rows);
+    prefetch_rows(dout.o, block.end, block.end + gathered_rows);
     for (Index i = block.begin, r = 0; i < block.end; ++i, ++r) {
       scratch.delta[r] =
           dot_product(d_o(i), out.o.data() + i * out.o.outerStride(), d_v) - (dout.lse.size() > 0 ? dout.lse[i] : S(0));

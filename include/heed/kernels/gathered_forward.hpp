@@ -35,12 +35,16 @@ struct Piece {
 };
 
 /// Lists the keys that the rows of a block see and calls use(number of pieces) whenever the list is full, and at the
-/// end.
+/// end. A row is cut where it fills a list of its own, whatever the rows before it see.
 template <class S, KeyPattern Pattern, ScoreTerm<S> Term, class Use>
 void for_each_list(const Pattern& pattern, const Term& term, Range rows, Index shift, Index n_k, Index* list,
                    Piece* pieces, const Use& use) {
   const bool hides = term.hides();
   Index used = 0, n = 0;
+  const auto pass = [&] {
+    if (n > 0) use(n);
+    n = 0;
+  };
   for (Index row = rows.begin; row < rows.end; ++row) {
     const Tile at{.row = row, .rows = 1, .stride = 1, .shift = shift};
     Index begin = used;
@@ -48,23 +52,22 @@ void for_each_list(const Pattern& pattern, const Term& term, Range rows, Index s
       if (used == begin) return;
       pieces[n++] = {at, row - rows.begin, begin, used - begin};
       for (; used % lanes<S> != 0; ++used) list[used] = list[used - 1];
-      begin = used;
-    };
-    const auto pass = [&] {
-      close();
-      use(n);
-      used = begin = n = 0;
     };
     for_each_seen(pattern, at.position(0), n_k, [&](Range keys) {
       for (Index j = keys.begin; j < keys.end; ++j) {
         if (hides && !term.sees(at, 0, j)) continue;
-        if (used == gathered_keys) pass();
+        if (used == gathered_keys) {
+          if (begin == 0) close();
+          pass();
+          used = begin == 0 ? 0 : std::copy(list + begin, list + used, list) - list;
+          begin = 0;
+        }
         list[used++] = j;
       }
     });
     close();
-    if (row + 1 == rows.end && n > 0) pass();
   }
+  pass();
 }
 
 /// Calls f(tile, first) for every run of adjacent keys of a piece: the first of them is number `first` of the list.
@@ -186,8 +189,19 @@ void finish_row(const S* sums, const RowState<S>& state, Index row, Out<S>& out)
   out.lse[row] = state.m + std::log(state.l * std::ldexp(S(1), weight_room));
 }
 
-/// The keys and values of a walk down some rows: where they are, or, if the head lies strided and the walk reads them
-/// several times, copied side by side as it comes to them. (Strides of a power of two share a few sets of every cache.)
+/// Asks for rows that are wanted soon: no hardware sees a strided walk coming.
+template <class S>
+void prefetch_rows(ConstView<S> m, Index begin, Index end) {
+  constexpr Index line = 64 / sizeof(S);
+  for (Index r = begin; r < std::min(end, m.rows()); ++r)
+    for (Index e = 0; e < m.cols(); e += line) Eigen::internal::prefetch(m.data() + r * m.outerStride() + e);
+}
+
+/// How many keys a walk down so many rows copies: all if it reads them several times.
+constexpr Index gathered_copies(Index rows, Index n_k) { return n_k <= 4 * rows ? n_k : 0; }
+
+/// The keys and values of a walk down some rows: where they are, or copied side by side as the walk comes to them. (The
+/// rows of a head in a wide matrix share a few sets of every cache.)
 template <class S>
 struct GatheredKeys {
   const S *k, *v;
@@ -195,10 +209,6 @@ struct GatheredKeys {
   S *copy_k, *copy_v;  // null for none
   Ranges named;        // what the walk may read
   Index copied = 0;    // everything of that below
-
-  static bool copies(Index rows, const Qkv<ConstView<S>>& in) {
-    return in.k.rows() <= 4 * rows && (in.k.outerStride() != in.k.cols() || in.v.outerStride() != in.v.cols());
-  }
 
   template <KeyPattern Pattern>
   GatheredKeys(const Pattern& pattern, const Qkv<ConstView<S>>& in, Range positions, S* copy_of_k, S* copy_of_v)
@@ -233,6 +243,8 @@ struct GatheredKeys {
       fresh(part);
     }
     copied = std::max(copied, now.end);
+    prefetch_rows(in.k, copied, copied + gathered_rows);
+    prefetch_rows(in.v, copied, copied + gathered_rows);
   }
 };
 
@@ -267,13 +279,14 @@ void gathered_forward(const Pattern& pattern, const Term& term, Logits<S> logits
   using namespace detail;
   const Arena::Frame frame(arena);
   const Index n_k = in.k.rows(), d = in.k.cols(), d_v = in.v.cols(), shift = n_k - in.q.rows();
-  const GatheredScratch<S> scratch(GatheredKeys<S>::copies(rows.size(), in) ? n_k : 0, d, d_v,
+  const GatheredScratch<S> scratch(gathered_copies(rows.size(), n_k), d, d_v,
                                    [&]<class T>(T*, Index count) { return arena.take<T>(count); });
   const Index* const list = scratch.list;
   GatheredKeys<S> keys(pattern, in, {rows.begin + shift, rows.end + shift}, scratch.k, scratch.v);
   for (Index row = rows.begin; row < rows.end; row += gathered_rows) {
     const Range block = {row, std::min(rows.end, row + gathered_rows)};
     keys.advance(pattern, in, {block.begin + shift, block.end + shift}, [](Range) {});
+    prefetch_rows(in.q, block.end, block.end + gathered_rows);
     std::fill_n(scratch.states, block.size(), RowState<S>{});
     std::fill_n(scratch.o, block.size() * d_v, S(0));
     for_each_list<S>(pattern, term, block, shift, n_k, scratch.list, scratch.pieces, [&](Index n) {
