@@ -287,6 +287,7 @@ void gathered_forward(const Pattern& pattern, const Term& term, Logits<S> logits
     const Range block = {row, std::min(rows.end, row + gathered_rows)};
     keys.advance(pattern, in, {block.begin + shift, block.end + shift}, [](Range) {});
     prefetch_rows(in.q, block.end, block.end + gathered_rows);
+    prefetch_rows(view(out.o), block.end, std::min(rows.end, block.end + gathered_rows));
     std::fill_n(scratch.states, block.size(), RowState<S>{});
     std::fill_n(scratch.o, block.size() * d_v, S(0));
     for_each_list<S>(pattern, term, block, shift, n_k, scratch.list, scratch.pieces, [&](Index n) {
