@@ -113,16 +113,17 @@ void gathered_backward(const Pattern& pattern, const Term& term, Logits<S> logit
                    x->count, p + x->begin);
         row_scores(d_o(x->at.row), d_v, S(1), keys.v, keys.ldv, list + x->begin, x->count, de + x->begin);
       }
+      if (capped) {
+        const Index size = listed<S>(begin, n);
+        soft_cap_tile(p, size, logits.soft_cap);
+        for (Index c = 0; c < size; ++c) scratch.slope[c] = logits.slope(p[c]);
+      }
       for (Piece* x = begin; x != end; ++x) {
         if (out.lse[x->at.row] == -std::numeric_limits<S>::infinity()) {  // no score above -inf: no gradients
           x->count = 0;
           continue;
         }
         const Index last = x->begin + packet_padded<S>(x->count);
-        if (capped) {
-          soft_cap_tile(p + x->begin, last - x->begin, logits.soft_cap);
-          for (Index c = x->begin; c < last; ++c) scratch.slope[c] = logits.slope(p[c]);
-        }
         if (term.active()) for_each_run(*x, list, [&](const Tile& run, Index first) { term.fill(run, p + first); });
         for (Index c = x->begin; c < last; c += lanes<S>) {
           const Packet<S> weight = exp<S>(psub(load(p + c), broadcast(out.lse[x->at.row])));

@@ -70,6 +70,12 @@ void for_each_list(const Pattern& pattern, const Term& term, Range rows, Index s
   pass();
 }
 
+/// How much of the list its pieces take.
+template <class S>
+Index listed(const Piece* pieces, Index n) {
+  return pieces[n - 1].begin + packet_padded<S>(pieces[n - 1].count);
+}
+
 /// Calls f(tile, first) for every run of adjacent keys of a piece: the first of them is number `first` of the list.
 template <class F>
 void for_each_run(const Piece& piece, const Index* list, const F& f) {
@@ -295,8 +301,8 @@ void gathered_forward(const Pattern& pattern, const Term& term, Logits<S> logits
       for (const Piece* x = begin; x != end; ++x)
         row_scores(in.q.data() + x->at.row * in.q.outerStride(), d, logits.scale, keys.k, keys.ldk, list + x->begin,
                    x->count, scratch.s + x->begin);
+      if (logits.soft_cap > S(0)) soft_cap_tile(scratch.s, listed<S>(begin, n), logits.soft_cap);
       for (const Piece* x = begin; x != end; ++x) {
-        if (logits.soft_cap > S(0)) soft_cap_tile(scratch.s + x->begin, packet_padded<S>(x->count), logits.soft_cap);
         if (term.active())
           for_each_run(*x, list, [&](const Tile& run, Index first) { term.fill(run, scratch.s + first); });
         scratch.alpha[x - begin] = row_softmax(scratch.s + x->begin, x->count, scratch.states[x->row]);
