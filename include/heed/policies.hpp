@@ -6,6 +6,7 @@
 #include <heed/policies/dense.hpp>
 #include <heed/policies/favor.hpp>
 #include <heed/policies/linformer.hpp>
+#include <heed/policies/log_sparse.hpp>
 #include <heed/policies/longformer.hpp>
 #include <heed/policies/lsh.hpp>
 #include <heed/policies/persistent_memory.hpp>
@@ -16,7 +17,7 @@ namespace heed {
 
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
-using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>, AdaptiveSpan<S>, DynamicSpan<S>, Lsh<S>,
-                          Favor<S>, Linformer<S>, PersistentMemory<Tiled<S>>>;
+using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>, LogSparse<S>, AdaptiveSpan<S>,
+                          DynamicSpan<S>, Lsh<S>, Favor<S>, Linformer<S>, PersistentMemory<Tiled<S>>>;
 
 }  // namespace heed

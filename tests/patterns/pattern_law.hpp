@@ -3,10 +3,15 @@
 #pragma once
 #include <heed/concepts.hpp>
 #include <heed/core/random.hpp>
+#include <heed/patterns/seen_keys.hpp>
 #include <verdict.hpp>
 
-/// A pattern's three answers agree: its ranges cover all that it sees, and what it calls seen by all is. For blocks of
-/// positions that begin before the first key and end after the last.
+#include <algorithm>
+#include <vector>
+
+/// A pattern's answers agree: its ranges cover all that it sees, what it calls seen by all is, and what it names for one
+/// query is what that sees, each key once. For blocks of positions that begin before the first key and end after the
+/// last.
 template <heed::KeyPattern Pattern>
 Verdict answers_agree(const Pattern& pattern, heed::Index longest) {
   using heed::Index, heed::Range, heed::Ranges;
@@ -26,6 +31,17 @@ Verdict answers_agree(const Pattern& pattern, heed::Index longest) {
         v.expect(covered, "position ", p, " sees key ", j, " of ", n_k, ", which no range of [", block.begin, ", ",
                  block.end, ") covers");
       }
+    if (block.begin < n_k) {
+      std::vector<int> times(static_cast<std::size_t>(n_k), 0);
+      heed::for_each_seen(pattern, block.begin, n_k, [&](Range r) {
+        v.expect(!r.empty() && r.begin >= 0 && r.end <= n_k, "position ", block.begin, " names [", r.begin, ", ", r.end,
+                 ") of ", n_k, " keys");
+        for (Index j = std::max<Index>(r.begin, 0); j < std::min(r.end, n_k); ++j) ++times[static_cast<std::size_t>(j)];
+      });
+      for (Index j = 0; j < n_k; ++j)
+        v.expect(times[static_cast<std::size_t>(j)] == (pattern.sees(block.begin, j) ? 1 : 0), "position ", block.begin,
+                 " names key ", j, " of ", n_k, " ", times[static_cast<std::size_t>(j)], " times");
+    }
     const Index begin = random.below(n_k);
     const Range keys{begin, begin + 1 + random.below(std::min<Index>(n_k - begin, 70))};
     if (pattern.all(block, keys))

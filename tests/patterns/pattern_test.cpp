@@ -69,26 +69,49 @@ TEST(Patterns, LogarithmicSets) {
         if (j == p - w + 1 - e) return true;
       return false;
     });
-  for (const Index w : {1, 3, 4, 6})
-    for (const Index s : {1, 5, 16, 64})
-      check("restart", LogRestart(w, s), [&](Index p, Index j) {
-        for (Index a = p; a >= 0; a -= s) {
-          if (j <= a && j > a - w) return true;
-          for (Index e = 0; e < w; ++e)
-            if (const Index k = a - w + 1 - (Index{1} << e); j == k && a - k <= s) return true;
-        }
-        return false;
-      });
-  // The rows that the circulating reference prints, which is restarted relative to the query.
-  std::set<Index> row;
-  for (Index j = 0; j < 64; ++j)
-    if (LogRestart(6, 64).sees(63, j)) row.insert(j);
-  EXPECT_EQ(row, (std::set<Index>{26, 42, 50, 54, 56, 57, 58, 59, 60, 61, 62, 63}));
-  row.clear();
-  for (Index j = 0; j < 32; ++j)
-    if (LogRestart(3, 8).sees(31, j)) row.insert(j);
-  EXPECT_EQ(row,
+  for (const Index w : {1, 3, 4, 6, 20})
+    for (const Index s : {1, 4, 5, 10, 16, 64})
+      for (const bool without_last_anchor : {false, true})
+        check("restart", LogRestart(w, s, without_last_anchor), [&](Index p, Index j) {
+          for (Index a = p; a >= 0; a -= s) {
+            const bool cut_off = a - w + 1 < 0, left_out = without_last_anchor && cut_off && a != p && a + s >= w - 1;
+            if (j <= a && j > a - w && !(left_out && j == a)) return true;
+            for (Index e = 0; e < w; ++e)
+              if (const Index k = a - w + 1 - (Index{1} << e); j == k && a - k <= s) return true;
+          }
+          return false;
+        });
+}
+
+TEST(Patterns, RestartsAreThoseOfTheCodeThatCirculates) {
+  const auto row = [](const LogRestart& pattern, Index p) {
+    std::set<Index> keys;
+    for (Index j = 0; j < 64; ++j)
+      if (pattern.sees(p, j)) keys.insert(j);
+    return keys;
+  };
+  EXPECT_EQ(row(LogRestart(6, 64), 63), (std::set<Index>{26, 42, 50, 54, 56, 57, 58, 59, 60, 61, 62, 63}));
+  EXPECT_EQ(row(LogRestart(3, 8), 31),
             (std::set<Index>{1, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15, 17, 19, 20, 21, 22, 23, 25, 27, 28, 29, 30, 31}));
+  const std::set<Index> restarts{4,  8,  10, 11, 12, 13, 14, 15, 20, 24, 26, 27, 28, 29, 30, 31,
+                                 36, 40, 42, 43, 44, 45, 46, 47, 52, 56, 58, 59, 60, 61, 62, 63};
+  EXPECT_EQ(row(LogRestart(4, 16), 63), restarts);
+  EXPECT_EQ(row(LogRestart(4, 16, true), 63), restarts);
+  EXPECT_TRUE(LogRestart(4, 16).sees(50, 2));
+  EXPECT_FALSE(LogRestart(4, 16, true).sees(50, 2));
+  Index dropped = 0;
+  for (Index p = 32; p < 64; ++p)  // it sees all the past before
+    for (Index j = 0; j <= p; ++j)
+      dropped += LogRestart(4, 16).sees(p, j) != LogRestart(4, 16, true).sees(p, j) ? 1 : 0;
+  EXPECT_EQ(dropped, 6);
+}
+
+TEST(Patterns, RestartsNameFewKeysPerSegment) {
+  for (const Index p : {100, 1000, 2000}) {
+    Ranges ranges;
+    LogRestart(5, 200).keys({p, p + 1}, p + 1, ranges);
+    EXPECT_LE(ranges.total(), (p / 200 + 1) * 10);
+  }
 }
 
 TEST(Patterns, LogDistancesReachEverythingInLogManyLayers) {
@@ -160,10 +183,19 @@ TEST(Patterns, RefuseNonsense) {
   EXPECT_THROW(RandomBlocks(10, 4, -1, 1), OptionError);
   EXPECT_THROW(LogOffsets(0), OptionError);
   EXPECT_THROW(LogRestart(4, 0), OptionError);
+  EXPECT_THROW(LogRestart(0, 4), OptionError);
+  EXPECT_THROW(LogRestart(61, 100), OptionError);
 }
 
 namespace {
 /// Broken on purpose: the law must see it.
+struct NamesTwice : LogOffsets {
+  template <class F>
+  void for_each_seen(Index p, Index n_k, const F& f) const {
+    LogOffsets::for_each_seen(p, n_k, f);
+    if (p >= 0 && p < n_k) f(Range{p, p + 1});
+  }
+};
 struct ShortRanges : Window {
   using Window::Window;
   void keys(Range positions, Index, Ranges& ranges) const { ranges.add({positions.begin - 4, positions.end + 5}); }
@@ -179,5 +211,6 @@ struct BoastfulAll : Window {
 TEST(Patterns, ContradictionsAreCaught) {
   EXPECT_TRUE(answers_agree(Window(5, 5), 150).ok);
   EXPECT_FALSE(answers_agree(ShortRanges(5, 5), 150).ok);
+  EXPECT_FALSE(answers_agree(NamesTwice(), 150).ok);
   EXPECT_FALSE(answers_agree(BoastfulAll(5, 5), 150).ok);
 }

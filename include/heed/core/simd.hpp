@@ -93,6 +93,45 @@ EIGEN_ALWAYS_INLINE Packet<S> alternate(const Packet<S>& even, const Packet<S>& 
   return Eigen::internal::pselect(Eigen::internal::pcmp_eq(load(pattern.data()), broadcast(S(1))), odd, even);
 }
 
+/// The first n lanes of x, at least one of them; `other` in the others.
+template <class S>
+EIGEN_ALWAYS_INLINE Packet<S> first_lanes(const Packet<S>& x, Index n, S other) {
+  if constexpr (lanes<S> == 1) {
+    return x;
+  } else {
+    const Packet<S> numbers = Eigen::internal::plset<Packet<S>>(S(0));
+    return Eigen::internal::pselect(Eigen::internal::pcmp_lt(numbers, broadcast(static_cast<S>(n))), x,
+                                    broadcast(other));
+  }
+}
+
+/// Lane i is the sum of the lanes of packet i, added up pairwise.
+template <class S>
+EIGEN_ALWAYS_INLINE Packet<S> sums_of_rows(PacketSquare<S>& square) {
+  auto& x = square.packet;
+#if defined(EIGEN_VECTORIZE_AVX512)
+  if constexpr (sizeof(S) == 4) {  // the layer's transposition takes four times the shuffles of this
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i)
+      x[i] = padd(_mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]), _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]));
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i)
+      x[i] = padd(_mm512_shuffle_ps(x[2 * i], x[2 * i + 1], 0x44), _mm512_shuffle_ps(x[2 * i], x[2 * i + 1], 0xee));
+#pragma GCC unroll 2
+    for (int n = 2; n > 0; n /= 2)
+#pragma GCC unroll 2
+      for (int i = 0; i < n; ++i)
+        x[i] = padd(_mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0x88),
+                    _mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0xdd));
+    return x[0];
+  }
+#endif
+  transpose<S>(square);
+  for (int step = lanes<S> / 2; step > 0; step /= 2)
+    for (int i = 0; i < step; ++i) x[i] = padd(x[i], x[i + step]);
+  return x[0];
+}
+
 /// The bits of each lane moved up by `n`, as one unsigned integer per lane.
 template <int n, class S>
 EIGEN_ALWAYS_INLINE Packet<S> shift_bits_up(Packet<S> x) {

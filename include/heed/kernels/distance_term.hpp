@@ -3,8 +3,8 @@
 #pragma once
 #include <heed/core/arena.hpp>
 #include <heed/core/fields.hpp>
-#include <heed/kernels/score_tile.hpp>
 #include <heed/kernels/pack.hpp>
+#include <heed/kernels/score_tile.hpp>
 #include <heed/kernels/softmax_backward.hpp>
 #include <heed/kernels/thin_product.hpp>
 
@@ -194,8 +194,7 @@ class DistanceTerm {
     std::construct_at(at_.scores);
     std::construct_at(at_.cotangents);
     if (!backward) return;
-    if (at_.table != nullptr)
-      detail::pack(distances, q.cols(), table.data(), table.outerStride(), at_.table, padded_);
+    if (at_.table != nullptr) detail::pack(distances, q.cols(), table.data(), table.outerStride(), at_.table, padded_);
     std::fill_n(at_.d_table, distances * padded_, S(0));
   }
 

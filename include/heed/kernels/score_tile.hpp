@@ -3,6 +3,7 @@
 #pragma once
 #include <heed/concepts.hpp>
 #include <heed/core/simd.hpp>
+#include <heed/kernels/dot_product.hpp>
 #include <heed/kernels/pack.hpp>
 #include <heed/kernels/register_tile.hpp>
 
@@ -123,6 +124,13 @@ void product_where_seen(Index m, Index packets, Index depth, const S* a, Index l
       if (const S x = b[k * ldb + e]; !std::isfinite(x))
         for (Index r = 0; r < m; ++r)
           if (sees(r, k)) c[r * ldc + e] += (A == Operand::plain ? a[r * lda + k] : a[k * lda + r]) * x;
+}
+
+/// to [rows][cols] += scale * from [rows][padded].
+template <class S>
+void add_rows(const S* from, Index padded, S scale, Index rows, Index cols, S* to, Index stride) {
+  for (Index r = 0; r < rows; ++r)
+    for (Index e = 0; e < cols; ++e) to[r * stride + e] += scale * from[r * padded + e];
 }
 
 /// t = cap tanh(u / cap), in place; every element goes through a packet.

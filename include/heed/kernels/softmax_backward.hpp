@@ -51,13 +51,6 @@ void weights_and_cotangents(S* s, S* dp, Index keys, Index width, const S* lse, 
   }
 }
 
-/// to [rows][cols] += scale * from [rows][padded].
-template <class S>
-void add_rows(const S* from, Index padded, S scale, Index rows, Index cols, S* to, Index stride) {
-  for (Index r = 0; r < rows; ++r)
-    for (Index e = 0; e < cols; ++e) to[r * stride + e] += scale * from[r * padded + e];
-}
-
 /// Buffers of a superblock.
 template <class S>
 struct BackwardScratch {

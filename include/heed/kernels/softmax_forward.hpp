@@ -4,9 +4,9 @@
 #include <heed/core/arena.hpp>
 #include <heed/core/fields.hpp>
 #include <heed/kernels/exp2.hpp>
+#include <heed/kernels/gathered_forward.hpp>
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
-#include <heed/kernels/softmax_rows.hpp>
 #include <heed/kernels/tile_steps.hpp>
 
 #include <algorithm>
@@ -256,8 +256,8 @@ void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits,
       .data = in.k.data(), .n = in.k.rows(), .d = in.k.cols(), .stride = in.k.outerStride(), .panels = false};
   for (Index row = rows.begin; row < rows.end; row += detail::superblock_rows) {
     const Range part = {row, std::min(rows.end, row + detail::superblock_rows)};
-    if (detail::takes_rows<S>(part.size(), in.q.cols(), in.v.cols()))
-      for (Index r = part.begin; r < part.end; ++r) detail::softmax_row(pattern, term, logits, in, r, out, scratch);
+    if (detail::takes_rows(part.size()))
+      gathered_forward(pattern, term, logits, in, part, out, scratch);
     else
       detail::softmax_superblock(pattern, term, logits, in.q, keys, in.v, part, 1, out, scratch);
   }
@@ -267,17 +267,14 @@ void softmax_forward(const Pattern& pattern, const Term& term, Logits<S> logits,
 /// side by side. `query_block`: the pattern's (query_block_of).
 template <class S>
 std::size_t softmax_forward_scratch(Index n_q, Index n_k, Index d, Index d_v, bool strided, Index query_block = 0) {
-  std::size_t tiles = 0, row = 0;
-  const auto add_to = [](std::size_t& bytes) {
-    return [&bytes]<class T>(T* none, Index count) {
-      bytes += Arena::size_of<T>(count);
-      return none;
-    };
-  };
+  std::size_t tiles = 0;
   detail::ForwardScratch<S>(std::min(n_q, detail::superblock_rows), query_block, n_k, d, d_v, strided, strided,
-                            add_to(tiles));
-  if (detail::takes_rows<S>(std::min<Index>(n_q, 1), d, d_v)) detail::RowScratch<S>(d_v, add_to(row));
-  return std::max(tiles, row);  // a call of fewer rows may take them one by one
+                            [&]<class T>(T* none, Index count) {
+                              tiles += Arena::size_of<T>(count);
+                              return none;
+                            });
+  // A call of fewer rows may take them one by one.
+  return std::max(tiles, gathered_forward_scratch<S>(std::min<Index>(n_q, 3), n_k, d, d_v));
 }
 
 }  // namespace heed

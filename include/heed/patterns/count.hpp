@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
-#include <heed/concepts.hpp>
+#include <heed/patterns/seen_keys.hpp>
 
 namespace heed {
 
@@ -9,21 +9,7 @@ namespace heed {
 template <KeyPattern Pattern>
 Index visible_pairs(const Pattern& pattern, Index n_q, Index n_k) {
   Index pairs = 0;
-  Ranges ranges;
-  for (Index i = 0; i < n_q; ++i) {
-    const Index p = i + n_k - n_q;
-    ranges.clear();
-    pattern.keys({p, p + 1}, n_k, ranges);
-    for (const Range range : ranges) {
-      const Range keys = intersect(range, {0, n_k});
-      if (keys.empty()) continue;
-      if (pattern.all({p, p + 1}, keys)) {
-        pairs += keys.size();
-      } else {
-        for (Index j = keys.begin; j < keys.end; ++j) pairs += pattern.sees(p, j) ? 1 : 0;
-      }
-    }
-  }
+  for (Index i = 0; i < n_q; ++i) for_each_seen(pattern, i + n_k - n_q, n_k, [&](Range keys) { pairs += keys.size(); });
   return pairs;
 }
 

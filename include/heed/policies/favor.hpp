@@ -67,9 +67,7 @@ class Favor {
   struct Cache {};
   using State = LinearStream<S>;
 
-  static std::vector<Preset<Options>> presets() {
-    return {{"m:256", {}, 65536}, {"m:256", {.causal = true}, 65536}};
-  }
+  static std::vector<Preset<Options>> presets() { return {{"m:256", {}, 65536}, {"m:256", {.causal = true}, 65536}}; }
 
   Favor(const Options& options, HeadShape shape)
       : options_(checked(options, shape)),
@@ -83,7 +81,8 @@ class Favor {
   Causality causality() const { return options_.causal ? Causality::strict : Causality::none; }
   Cost cost(CallShape call) const {
     const bool none = call.queries == 0 || call.keys == 0;
-    const double n_q = none ? 0 : static_cast<double>(options_.causal ? std::min(call.queries, call.keys) : call.queries);
+    const double n_q =
+        none ? 0 : static_cast<double>(options_.causal ? std::min(call.queries, call.keys) : call.queries);
     const double n_k = none ? 0 : static_cast<double>(call.keys);
     const double project = Map::projects ? static_cast<double>(features_.directions() * shape_.key_dim) : 0;
     const double sums = static_cast<double>(features_.width() * shape_.value_dim);

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <heed/concepts.hpp>
-#include <heed/kernels/gathered_softmax.hpp>
+#include <heed/kernels/scattered_softmax.hpp>
 #include <heed/kernels/logits.hpp>
 #include <heed/kernels/recent_keys.hpp>
 #include <heed/kernels/residue_softmax.hpp>
@@ -90,8 +90,8 @@ class Longformer {
       c.forward_scratch = std::max(c.forward_scratch, residue_forward_scratch<S>(step, n_q, n_k, d, d_v));
       c.backward_scratch = std::max(c.backward_scratch, residue_backward_scratch<S>(step, n_q, n_k, d, d_v));
     }
-    c.forward_scratch = std::max(c.forward_scratch, gathered_forward_scratch<S>(n_q, n_k, d, d_v));
-    c.backward_scratch = std::max(c.backward_scratch, gathered_backward_scratch<S>(n_q, n_k, d, d_v));
+    c.forward_scratch = std::max(c.forward_scratch, scattered_forward_scratch<S>(n_q, n_k, d, d_v));
+    c.backward_scratch = std::max(c.backward_scratch, scattered_backward_scratch<S>(n_q, n_k, d, d_v));
     return c;
   }
 
@@ -128,7 +128,7 @@ class Longformer {
     const Index n_q = in.local.q.rows(), n_k = in.local.k.rows();
     for_each_block(rows, softmax_rows_per_task<S>, [&](Range block) {
       const auto pattern_of = [&](Positions keys) { return global_keys(h.head, globals, keys, block, n_q, n_k); };
-      gathered_keys_forward(pattern_of, logits_, in.local, keys_until(globals, block.end + n_k - n_q), block, out,
+      scattered_keys_forward(pattern_of, logits_, in.local, keys_until(globals, block.end + n_k - n_q), block, out,
                             scratch);
     });
     global_rows(globals, in.global, rows, out, scratch);
@@ -151,9 +151,9 @@ class Longformer {
     const auto local_rows = [&](const Residue& at) { return LocalRows{window, globals, at}; };
     residue_backward(local_rows, step, logits_, in.local, out, dout, din.local, scratch);
     const auto keys_of = [&](Positions keys) { return global_keys(h.head, globals, keys, {0, n_q}, n_q, n_k); };
-    gathered_keys_backward(keys_of, logits_, in.local, globals, out, dout, din.local, scratch);
+    scattered_keys_backward(keys_of, logits_, in.local, globals, out, dout, din.local, scratch);
     const auto rows_of = [&](Positions rows) { return ListedRows{rows, n_k - rows.size(), causal_}; };
-    gathered_rows_backward(rows_of, logits_, in.global, globals.in({n_k - n_q, n_k}), n_k - n_q, out, dout, din.global,
+    scattered_rows_backward(rows_of, logits_, in.global, globals.in({n_k - n_q, n_k}), n_k - n_q, out, dout, din.global,
                            scratch);
   }
 
@@ -234,7 +234,7 @@ class Longformer {
     const Index n_k = in.k.rows(), shift = n_k - in.q.rows();
     const auto rows_of = [&](Positions some) { return ListedRows{some, n_k - some.size(), causal_}; };
     for_each_block(rows, rows_per_task(), [&](Range block) {
-      gathered_rows_forward(rows_of, logits_, in, globals.in({block.begin + shift, block.end + shift}), shift, out,
+      scattered_rows_forward(rows_of, logits_, in, globals.in({block.begin + shift, block.end + shift}), shift, out,
                             scratch);
     });
   }

@@ -282,7 +282,7 @@ class Lsh {
   ConstView<S> near(ConstView<S> m, Arena& scratch) const {
     if (options_.rounds == 1) return m;
     View<S> copy = scratch.matrix<S>(m.rows(), m.cols());
-    detail::gather_rows(m.data(), m.outerStride(), m.rows(), m.cols(), copy.data(), m.cols());
+    detail::pack(m.rows(), m.cols(), m.data(), m.outerStride(), copy.data(), m.cols());
     return view(copy);
   }
   /// The bytes of what f(take) takes.

@@ -3,9 +3,9 @@
 #pragma once
 #include <heed/concepts.hpp>
 #include <heed/kernels/affine.hpp>
+#include <heed/projections/qkv_weights.hpp>
 
 #include <algorithm>
-#include <cmath>
 
 namespace heed {
 
@@ -24,46 +24,15 @@ class ProjectQkv {
   };
   /// `wq [d_model, heads d]`, `wk [d_memory, kv_heads d]`, `wv [d_memory, kv_heads d_v]`; biases `[1, columns]` or
   /// empty.
-  struct Params {
-    Matrix<S> wq, wk, wv, bq, bk, bv;
-    template <class F, class... X>
-    static void visit(F&& f, X&... x) {
-      f("wq", x.wq...);
-      f("wk", x.wk...);
-      f("wv", x.wv...);
-      f("bq", x.bq...);
-      f("bk", x.bk...);
-      f("bv", x.bv...);
-    }
-  };
+  using Params = QkvWeights<S>;
   struct State {};
 
   ProjectQkv(const Options& options, const ProjectionShape& shape) : options_(options), shape_(shape) {}
 
   /// Normal with variance 1 / inputs; biases 0.
-  Params init(Random& random) const {
-    const auto weight = [&](Index rows, Index cols) {
-      return random_normal<S>(random, rows, cols, 1 / std::sqrt(static_cast<double>(std::max<Index>(rows, 1))));
-    };
-    const auto bias = [&](Index cols) -> Matrix<S> {
-      return Matrix<S>::Zero(options_.bias ? 1 : 0, options_.bias ? cols : 0);
-    };
-    Params p;
-    p.wq = weight(shape_.d_model, queries());
-    p.wk = weight(shape_.d_memory, keys());
-    p.wv = weight(shape_.d_memory, values());
-    p.bq = bias(queries());
-    p.bk = bias(keys());
-    p.bv = bias(values());
-    return p;
-  }
-
+  Params init(Random& random) const { return weights().template init<S>(random); }
   /// `where`: what errors call the parameters.
-  void check(const Params& p, const char* where = "weights.projection") const {
-    check(where, "wq", p.wq, p.bq, shape_.d_model, queries());
-    check(where, "wk", p.wk, p.bk, shape_.d_memory, keys());
-    check(where, "wv", p.wv, p.bv, shape_.d_memory, values());
-  }
+  void check(const Params& p, const char* where = "weights.projection") const { weights().check(p, where); }
 
   std::size_t scratch(Index q_rows, Index k_rows) const {
     return std::max({affine_scratch<S>(q_rows, shape_.d_model, queries()),
@@ -98,13 +67,8 @@ class ProjectQkv {
   Index queries() const { return shape_.heads * shape_.key_dim; }
   Index keys() const { return shape_.kv_heads * shape_.key_dim; }
   Index values() const { return shape_.kv_heads * shape_.value_dim; }
-  void check(const char* where, const char* name, const Matrix<S>& w, const Matrix<S>& b, Index rows,
-             Index cols) const {
-    require<ShapeError>(w.rows() == rows && w.cols() == cols, where, ".", name, ": [", rows, ", ", cols,
-                        "] expected, came [", w.rows(), ", ", w.cols(), "]");
-    const Index n = options_.bias ? cols : 0;
-    require<ShapeError>(b.rows() == (n > 0) && b.cols() == n, where, ": the bias of ", name, ": [", n > 0, ", ", n,
-                        "] expected, came [", b.rows(), ", ", b.cols(), "]");
+  QkvWeightShape weights() const {
+    return {{shape_.d_model, queries()}, {shape_.d_memory, keys()}, {shape_.d_memory, values()}, options_.bias};
   }
 
   Options options_;

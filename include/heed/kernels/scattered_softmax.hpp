@@ -15,7 +15,7 @@ namespace heed {
 namespace detail {
 
 /// Keys and rows that are gathered at a time: with their gradients they take no more scratch than plain backward does.
-inline constexpr Index gathered_keys = 128, gathered_rows = 144;
+inline constexpr Index scattered_keys = 128, scattered_rows = 144;
 
 template <class S>
 View<S> gather(ConstView<S> from, Positions at, Index first, Arena& scratch) {
@@ -59,21 +59,21 @@ void softmax_merge(const Pattern& pattern, Logits<S> logits, const Qkv<ConstView
 
 /// The same for the rows `at` of k and v. `pattern_of(keys)` is the pattern for some of them.
 template <class PatternOf, class S>
-void gathered_keys_forward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
-                           Range rows, Out<S> out, Arena& scratch) {
-  for (Index c = 0; c < at.size(); c += detail::gathered_keys) {
-    const Positions keys = at.part(c, detail::gathered_keys);
+void scattered_keys_forward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
+                            Range rows, Out<S> out, Arena& scratch) {
+  for (Index c = 0; c < at.size(); c += detail::scattered_keys) {
+    const Positions keys = at.part(c, detail::scattered_keys);
     const Arena::Frame frame(scratch);
     const View<S> k = detail::gather(in.k, keys, 0, scratch), v = detail::gather(in.v, keys, 0, scratch);
     softmax_merge(pattern_of(keys), logits, Qkv<ConstView<S>>{in.q, view(k), view(v)}, rows, out, scratch);
   }
 }
-/// Adds the gradients of gathered_keys_forward over all rows to `din`; `out` is the result over all keys.
+/// Adds the gradients of scattered_keys_forward over all rows to `din`; `out` is the result over all keys.
 template <class PatternOf, class S>
-void gathered_keys_backward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
-                            ConstOut<S> out, ConstOut<S> dout, const Qkv<View<S>>& din, Arena& scratch) {
-  for (Index c = 0; c < at.size(); c += detail::gathered_keys) {
-    const Positions keys = at.part(c, detail::gathered_keys);
+void scattered_keys_backward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
+                             ConstOut<S> out, ConstOut<S> dout, const Qkv<View<S>>& din, Arena& scratch) {
+  for (Index c = 0; c < at.size(); c += detail::scattered_keys) {
+    const Positions keys = at.part(c, detail::scattered_keys);
     const Arena::Frame frame(scratch);
     const View<S> k = detail::gather(in.k, keys, 0, scratch), v = detail::gather(in.v, keys, 0, scratch);
     const View<S> dk = detail::zeros<S>(k.rows(), k.cols(), scratch),
@@ -88,10 +88,10 @@ void gathered_keys_backward(const PatternOf& pattern_of, Logits<S> logits, const
 /// Assigns the rows `at` of o and lse, of which row 0 is called `first`. `pattern_of(rows)` is the pattern for some of
 /// them.
 template <class PatternOf, class S>
-void gathered_rows_forward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
-                           Index first, Out<S> out, Arena& scratch) {
-  for (Index r = 0; r < at.size(); r += detail::gathered_rows) {
-    const Positions rows = at.part(r, detail::gathered_rows);
+void scattered_rows_forward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
+                            Index first, Out<S> out, Arena& scratch) {
+  for (Index r = 0; r < at.size(); r += detail::scattered_rows) {
+    const Positions rows = at.part(r, detail::scattered_rows);
     const Arena::Frame frame(scratch);
     const View<S> q = detail::gather(in.q, rows, first, scratch);
     const Out<S> part{scratch.matrix<S>(rows.size(), in.v.cols()), scratch.vector<S>(rows.size())};
@@ -103,12 +103,12 @@ void gathered_rows_forward(const PatternOf& pattern_of, Logits<S> logits, const 
     }
   }
 }
-/// Adds the gradients of gathered_rows_forward to `din`.
+/// Adds the gradients of scattered_rows_forward to `din`.
 template <class PatternOf, class S>
-void gathered_rows_backward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
-                            Index first, ConstOut<S> out, ConstOut<S> dout, const Qkv<View<S>>& din, Arena& scratch) {
-  for (Index r = 0; r < at.size(); r += detail::gathered_rows) {
-    const Positions rows = at.part(r, detail::gathered_rows);
+void scattered_rows_backward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
+                             Index first, ConstOut<S> out, ConstOut<S> dout, const Qkv<View<S>>& din, Arena& scratch) {
+  for (Index r = 0; r < at.size(); r += detail::scattered_rows) {
+    const Positions rows = at.part(r, detail::scattered_rows);
     const Arena::Frame frame(scratch);
     const auto some = [&](auto all) { return detail::gather(all, rows, first, scratch); };
     const View<S> q = some(in.q), dq = detail::zeros<S>(rows.size(), in.q.cols(), scratch);
@@ -122,9 +122,9 @@ void gathered_rows_backward(const PatternOf& pattern_of, Logits<S> logits, const
 
 /// Bytes of scratch that both take, forward and backward, and softmax_merge over contiguous keys.
 template <class S>
-std::size_t gathered_forward_scratch(Index n_q, Index n_k, Index d, Index d_v) {
+std::size_t scattered_forward_scratch(Index n_q, Index n_k, Index d, Index d_v) {
   const auto numbers = [](Index n) { return Arena::size_of<S>(n); };
-  const Index keys = std::min(n_k, detail::gathered_keys), rows = std::min(n_q, detail::gathered_rows);
+  const Index keys = std::min(n_k, detail::scattered_keys), rows = std::min(n_q, detail::scattered_rows);
   const Index block = std::min(n_q, softmax_rows_per_task<S>);
   return std::max(
       numbers(keys * d) + numbers(keys * d_v) + numbers(block * d_v) + numbers(block) +
@@ -132,9 +132,9 @@ std::size_t gathered_forward_scratch(Index n_q, Index n_k, Index d, Index d_v) {
       numbers(rows * d) + numbers(rows * d_v) + numbers(rows) + softmax_forward_scratch<S>(rows, n_k, d, d_v, true));
 }
 template <class S>
-std::size_t gathered_backward_scratch(Index n_q, Index n_k, Index d, Index d_v) {
+std::size_t scattered_backward_scratch(Index n_q, Index n_k, Index d, Index d_v) {
   const auto numbers = [](Index n) { return Arena::size_of<S>(n); };
-  const Index keys = std::min(n_k, detail::gathered_keys), rows = std::min(n_q, detail::gathered_rows);
+  const Index keys = std::min(n_k, detail::scattered_keys), rows = std::min(n_q, detail::scattered_rows);
   return std::max(
       2 * numbers(keys * d) + 2 * numbers(keys * d_v) + softmax_backward_scratch<S>(n_q, keys, d, d_v, false),
       2 * numbers(rows * d) + 2 * numbers(rows * d_v) + 2 * numbers(rows) +
