@@ -18,9 +18,9 @@ namespace heed {
 namespace detail {
 /// "0", "1", ...: the names of the parts of a list.
 template <std::size_t i>
-inline constexpr std::array<char, 4> index_name = i < 10
-    ? std::array<char, 4>{char('0' + i), 0, 0, 0}
-    : std::array<char, 4>{char('0' + i / 10), char('0' + i % 10), 0, 0};
+inline constexpr std::array<char, 4> index_name =
+    i < 10 ? std::array<char, 4>{char('0' + i), 0, 0, 0}
+           : std::array<char, 4>{char('0' + i / 10), char('0' + i % 10), 0, 0};
 
 /// Calls `f(name, x...)` for element i of each of the tuples, for all i.
 template <class F, class First, class... Rest>

@@ -89,21 +89,21 @@ concept DroppingLayer = Layer<L> &&
 /// makes choices names what has to be kept of a call as `Choices`, and `exchange(cache, choices)` swaps them with those
 /// in the cache. A layer with a state of its own cannot do this.
 template <class L>
-concept ReplayableLayer = TokenwiseLayer<L> || (Layer<L> &&
-    requires(const L l, const Weights<L>& w, ConstView<typename L::Scalar> x, const Batch& batch,
-             typename L::Cache& cache, const typename L::Context& context) {
-  { l.replay(w, x, batch, cache, context) } -> std::same_as<ConstView<typename L::Scalar>>;
-});
+concept ReplayableLayer = TokenwiseLayer<L> ||
+    (Layer<L>&& requires(const L l, const Weights<L>& w, ConstView<typename L::Scalar> x, const Batch& batch,
+                         typename L::Cache& cache, const typename L::Context& context) {
+      { l.replay(w, x, batch, cache, context) } -> std::same_as<ConstView<typename L::Scalar>>;
+    });
 
 /// Refinement: token by token. `start(sequences, capacity, longest_chunk)` gives a `State`, `step(weights, state, x,
 /// batch, context)` the rows of the causal forward for the next tokens of every sequence.
 template <class L>
-concept StreamingLayer = TokenwiseLayer<L> || (Layer<L> &&
-    requires(const L l, const Weights<L>& w, ConstView<typename L::Scalar> x, const Batch& batch,
-             typename L::State& state, const typename L::Context& context, Index n) {
-  { l.start(n, n, n) } -> std::same_as<typename L::State>;
-  { l.step(w, state, x, batch, context) } -> std::same_as<ConstView<typename L::Scalar>>;
-});
+concept StreamingLayer = TokenwiseLayer<L> ||
+    (Layer<L>&& requires(const L l, const Weights<L>& w, ConstView<typename L::Scalar> x, const Batch& batch,
+                         typename L::State& state, const typename L::Context& context, Index n) {
+      { l.start(n, n, n) } -> std::same_as<typename L::State>;
+      { l.step(w, state, x, batch, context) } -> std::same_as<ConstView<typename L::Scalar>>;
+    });
 
 namespace detail {
 

@@ -110,9 +110,7 @@ struct ScaleNormForm {
   };
   static constexpr bool centered = false, gain_of_column = false;
   static void check(const Options&) {}
-  static Params init(const Options& o) {
-    return {Matrix<S>::Constant(1, 1, std::sqrt(static_cast<S>(o.d_model)))};
-  }
+  static Params init(const Options& o) { return {Matrix<S>::Constant(1, 1, std::sqrt(static_cast<S>(o.d_model)))}; }
   static Index counted(const Options& o) { return o.d_model; }
   static detail::NormRow<S> measure(const Options& o, const S* x) {
     detail::NormRow<S> row;
@@ -220,7 +218,7 @@ class Norm {
             p.shift != nullptr ? at + d : nullptr, dx.data() + i * d);
     });
     for (Index panel = 0; panel < panels; ++panel) {
-      if (dp.gain != nullptr) block(g.own.gain, 0, 0, 1, d) += partial.block(panel, 0, 1, d);
+      if (dp.gain != nullptr) VectorView<S>(dp.gain, d) += partial.block(panel, 0, 1, d).transpose();
       if (dp.shift != nullptr) VectorView<S>(dp.shift, d) += partial.block(panel, d, 1, d).transpose();
       if constexpr (!Form<S>::gain_of_column && !std::is_empty_v<Params>) g.own.gain(0, 0) += partial(panel, 2 * d);
     }
