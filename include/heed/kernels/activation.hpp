@@ -82,7 +82,7 @@ struct Gelu {
 template <class S>
 struct GeluTanh {
   using P = Packet<S>;
-  static constexpr S outer = S(1.59576912160573071175978423973752747390L), inner = S(0.044715);
+  static constexpr S outer = S(1.59576912160573071175978423973752747390L), inner = S(0.044715L);
   /// Beyond 64 nothing changes any more, and the cube could overflow.
   static P near(const P& u) { return pmin(pmax(u, broadcast(S(-64))), broadcast(S(64))); }
   static P share(const P& u) {  // (1 + tanh(...)) / 2
