@@ -55,13 +55,17 @@ EIGEN_ALWAYS_INLINE Packet<S> normal_distribution(const Packet<S>& u, const Pack
   }
 }
 
-/// 1 / (1 + e^-w)
+/// s = 1 / (1 + e^-w) and 1 - s, each to the last digits.
 template <class S>
-EIGEN_ALWAYS_INLINE Packet<S> logistic(const Packet<S>& w) {
-  constexpr S largest = S(std::numeric_limits<S>::max_exponent - 2) * S(0.693);
-  const Packet<S> e = exp<S>(pmin(psub(broadcast(S(0)), w), broadcast(largest)));
-  return pdiv(broadcast(S(1)), padd(e, broadcast(S(1))));
-}
+struct Logistic {
+  Packet<S> s, rest;
+  EIGEN_ALWAYS_INLINE explicit Logistic(const Packet<S>& w) {
+    constexpr S largest = S(std::numeric_limits<S>::max_exponent - 2) * S(0.693);
+    const Packet<S> e = exp<S>(pmin(psub(broadcast(S(0)), w), broadcast(largest)));
+    s = pdiv(broadcast(S(1)), padd(e, broadcast(S(1))));
+    rest = pmul(e, s);
+  }
+};
 
 template <class S>
 struct Relu {
@@ -85,24 +89,24 @@ struct GeluTanh {
   static constexpr S outer = S(1.59576912160573071175978423973752747390L), inner = S(0.044715L);
   /// Beyond 64 nothing changes any more, and the cube could overflow.
   static P near(const P& u) { return pmin(pmax(u, broadcast(S(-64))), broadcast(S(64))); }
-  static P share(const P& u) {  // (1 + tanh(...)) / 2
+  static Logistic<S> share(const P& u) {  // (1 + tanh(...)) / 2
     const P v = near(u);
-    return logistic<S>(pmul(pmul(v, broadcast(outer)), pmadd(pmul(v, v), broadcast(inner), broadcast(S(1)))));
+    return Logistic<S>(pmul(pmul(v, broadcast(outer)), pmadd(pmul(v, v), broadcast(inner), broadcast(S(1)))));
   }
-  static P value(const P& u) { return pmul(u, share(u)); }
+  static P value(const P& u) { return pmul(u, share(u).s); }
   static P slope(const P& u) {
-    const P s = share(u), v = near(u);
-    const P inside = pmadd(pmul(v, v), broadcast(3 * outer * inner), broadcast(outer));
-    return pmadd(pmul(pmul(u, inside), psub(broadcast(S(1)), s)), s, s);
+    const Logistic<S> l = share(u);
+    const P v = near(u), inside = pmadd(pmul(v, v), broadcast(3 * outer * inner), broadcast(outer));
+    return pmadd(pmul(pmul(u, inside), l.rest), l.s, l.s);
   }
 };
 template <class S>
 struct Silu {
   using P = Packet<S>;
-  static P value(const P& u) { return pmul(u, logistic<S>(u)); }
+  static P value(const P& u) { return pmul(u, Logistic<S>(u).s); }
   static P slope(const P& u) {
-    const P s = logistic<S>(u);
-    return pmadd(pmul(u, psub(broadcast(S(1)), s)), s, s);
+    const Logistic<S> l(u);
+    return pmadd(pmul(u, l.rest), l.s, l.s);
   }
 };
 
