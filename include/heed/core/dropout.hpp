@@ -22,7 +22,9 @@ struct Dropout {
 
   bool active() const { return rate > 0; }
   /// The same for part `part` of a layer, so that no two places of a model drop the same.
-  Dropout below(std::uint64_t part) const { return {rate, seed, step, Random(place).stream(part).bits()}; }
+  Dropout below(std::uint64_t part) const {
+    return active() ? Dropout{rate, seed, step, Random(place).stream(part).bits()} : *this;
+  }
   /// Throws OptionError unless the rate is in [0, 1).
   void check() const { require<OptionError>(rate >= 0 && rate < 1, "dropout.rate: [0, 1) expected, came ", rate); }
   friend bool operator==(const Dropout&, const Dropout&) = default;
