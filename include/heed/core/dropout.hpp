@@ -47,10 +47,10 @@ class DropMask {
     const S scale = static_cast<S>(scale_);
     each(row, n, [=](Index c, bool kept) { y[c] = kept ? scale * x[c] : S(0); });
   }
-  /// y = a + dropout(x); y may be a.
+  /// y = a + sign dropout(x); y may be a.
   template <class S>
-  void add(Index row, Index n, const S* a, const S* x, S* y) const {
-    const S scale = static_cast<S>(scale_);
+  void add(Index row, Index n, const S* a, S sign, const S* x, S* y) const {
+    const S scale = sign * static_cast<S>(scale_);
     each(row, n, [=](Index c, bool kept) { y[c] = a[c] + (kept ? scale * x[c] : S(0)); });
   }
 

@@ -46,9 +46,9 @@ void zero_gaps(const std::vector<Segment>& segments, View<S> m) {
   for_each_gap(segments, m.rows(), [&](Segment gap) { block(m, gap.begin, 0, gap.size, m.cols()).setZero(); });
 }
 
-/// y = a + dropout(b) on the rows of segments, 0 elsewhere; y may be a.
+/// y = a + sign dropout(b) on the rows of segments; y may be a or b.
 template <class S>
-void add_dropped(const std::vector<Segment>& segments, ConstView<S> a, ConstView<S> b, const Dropout& dropout,
+void add_dropped(const std::vector<Segment>& segments, ConstView<S> a, S sign, ConstView<S> b, const Dropout& dropout,
                  View<S> y, Workers& workers) {
   const DropMask mask(dropout);
   const Index n = y.cols();
@@ -57,10 +57,18 @@ void add_dropped(const std::vector<Segment>& segments, ConstView<S> a, ConstView
     const S* const more = b.data() + i * b.outerStride();
     S* const to = y.data() + i * y.outerStride();
     if (mask.active())
-      mask.add(i, n, from, more, to);
+      mask.add(i, n, from, sign, more, to);
     else
-      for (Index c = 0; c < n; ++c) to[c] = from[c] + more[c];
+      for (Index c = 0; c < n; ++c) to[c] = from[c] + sign * more[c];
   });
+}
+
+/// y = x on the rows of segments, 0 elsewhere.
+template <class S>
+void copy_rows(const std::vector<Segment>& segments, ConstView<S> x, View<S> y, Workers& workers) {
+  zero_gaps<S>(segments, y);
+  for_each_row(segments, y.rows(), y.cols(), workers,
+               [&](Index i) { std::copy_n(x.data() + i * x.outerStride(), y.cols(), y.data() + i * y.outerStride()); });
 }
 
 /// y = dropout(x) on the rows of segments; y may be x.

@@ -73,7 +73,7 @@ class Residual {
                          Gradients<F>(g.own, g.shared), context, dropout.below(1));
     View<S> dx = c.dx.resize(x.rows(), x.cols());
     zero_gaps<S>(batch.q, dx);
-    add_dropped<S>(batch.q, dy, inner, {}, dx, c.workers);
+    add_dropped<S>(batch.q, dy, 1, inner, {}, dx, c.workers);
     return std::as_const(c.dx).view();
   }
 
@@ -97,7 +97,7 @@ class Residual {
     c.workers.prepare(options_.threads, 0);
     View<S> y = c.y.resize(x.rows(), x.cols());
     zero_gaps<S>(batch.q, y);
-    add_dropped<S>(batch.q, x, inner, dropout.below(0), y, c.workers);
+    add_dropped<S>(batch.q, x, 1, inner, dropout.below(0), y, c.workers);
     return std::as_const(c.y).view();
   }
 
