@@ -19,7 +19,8 @@ using Block = Reversible<Sequential<LayerNorm<typename P::Scalar>, Attention<P>>
 template <class P>
 typename Block<P>::Options block_options(Index d, int threads, typename P::Options policy = {}) {
   typename Block<P>::Options o;
-  o.f.layers = {{.d_model = d, .threads = threads}, {.d_model = d, .heads = 2, .threads = threads, .policy = policy}};
+  o.f.layers = {{.d_model = d, .threads = threads},
+                {.d_model = d, .heads = 2, .head_dim = 3, .threads = threads, .policy = policy}};
   o.g.layers = {{.d_model = d, .threads = threads}, {.d_model = d, .d_ff = 2 * d, .threads = threads}};
   o.threads = threads;
   return o;
