@@ -198,21 +198,30 @@ class FeedForward {
   void hide(const Params& p, ConstView<S> x, Segment rows, const Dropout& dropout, Cache& c) const {
     using P = detail::Packet<S>;
     const Index n = options_.d_ff;
-    affine_rows<S>(rows_of(x, rows), p.w_value, p.b_value, part(c.value, rows), c.workers);
-    if (options_.gated) affine_rows<S>(rows_of(x, rows), p.w_gate, p.b_gate, part(c.gate, rows), c.workers);
+    parallel_product<Form::ab, S>(Into::assign, rows_of(x, rows), view(p.w_value), part(c.value, rows), c.workers);
+    if (options_.gated)
+      parallel_product<Form::ab, S>(Into::assign, rows_of(x, rows), view(p.w_gate), part(c.gate, rows), c.workers);
+    const auto add_bias = [&](const Matrix<S>& bias, S* u) {  // here, as the row is in cache for what follows
+      if (bias.size() > 0)
+        detail::map_columns(
+            n, u, [](const P& v, const P& b) { return detail::padd(v, b); }, u, bias.data());
+    };
     const DropMask mask(dropout);
     detail::with_activation<S>(options_.activation, [&](auto act) {
       using Act = decltype(act);
       for_each_hidden(rows, c, [&](Index i, Index token) {
-        const S* const value = c.value.view().data() + i * n;
+        S* const value = c.value.view().data() + i * n;
+        add_bias(p.b_value, value);
         S* const h = c.hidden.view().data() + i * n;
-        if (options_.gated)
+        if (options_.gated) {
+          S* const gate = c.gate.view().data() + i * n;
+          add_bias(p.b_gate, gate);
           detail::map_columns(
-              n, h, [](const P& g, const P& v) { return detail::pmul(Act::value(g), v); },
-              std::as_const(c.gate).view().data() + i * n, value);
-        else
+              n, h, [](const P& g, const P& v) { return detail::pmul(Act::value(g), v); }, gate, value);
+        } else {
           detail::map_columns(
               n, h, [](const P& u) { return Act::value(u); }, value);
+        }
         if (mask.active()) mask.apply(token, n, h, h);
       });
     });
