@@ -11,6 +11,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -79,6 +80,10 @@ class Attention {
     Cost cost;
   };
 
+  /// The choices of one call, where the policy makes any: what a layer that lends its cache to others keeps.
+  struct NoChoices {};
+  using Choices = std::conditional_t<ChoosingPolicy<P>, std::vector<typename P::Cache>, NoChoices>;
+
   /// Running streams, one per sequence.
   struct State {
     typename Projection::State projection;
@@ -136,6 +141,11 @@ class Attention {
     check_self(batch);
     check_made(batch, cache, tokens, 0);
     return run(w, tokens, tokens, batch, cache, context, 0, false);
+  }
+
+  /// Swaps the choices in the cache with these.
+  void exchange(Cache& cache, Choices& choices) const {
+    if constexpr (ChoosingPolicy<P>) std::swap(cache.heads, choices);
   }
 
   /// Given what forward read and made and the cotangent dy of its result: adds to the gradients, gives dx (assigned).

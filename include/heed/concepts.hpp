@@ -280,7 +280,8 @@ struct ProjectionShape {
 /// - `T(options, shape)` throws OptionError. `init(random)`. `check(params)` throws ShapeError.
 /// - `scratch(q_rows, k_rows)`: the bytes of Arena that one worker takes.
 /// - `forward(params, x, memory, batch, fields, workers)` shapes and assigns the fields.
-/// - `backward(params, x, memory, batch, dfields, gradient, dx, dmemory, workers)` adds to the last three.
+/// - `backward(params, x, memory, batch, dfields, gradient, dx, dmemory, workers)` adds to gradient, dx and dmemory;
+/// it may use up `dfields`.
 /// - `start(sequences)` and `step(params, state, x, batch, fields, workers)`: the same for the new rows of running
 /// streams.
 template <class T>
@@ -290,7 +291,7 @@ concept FieldProjection = std::copy_constructible<T> && std::is_aggregate_v<type
              const typename T::Params& params, typename T::Params& gradient, ConstView<typename T::Scalar> x,
              View<typename T::Scalar> dx, const Batch& batch,
              typename T::template Fields<Buffer<typename T::Scalar>>& fields,
-             const typename T::template Fields<Buffer<typename T::Scalar>>& dfields, typename T::State& state, Index n,
+             typename T::template Fields<Buffer<typename T::Scalar>>& dfields, typename T::State& state, Index n,
              Workers& workers) {
   T(options, shape);
   { T::crosses } -> std::convertible_to<bool>;

@@ -3,9 +3,13 @@
 #pragma once
 #include <heed/attend.hpp>
 #include <heed/attention.hpp>
+#include <heed/encoder.hpp>
 #include <heed/io/pattern_picture.hpp>
 #include <heed/kernels/merge.hpp>
+#include <heed/layers/embedding.hpp>
 #include <heed/layers/owning.hpp>
+#include <heed/layers/pooling.hpp>
+#include <heed/layers/positions.hpp>
 #include <heed/patterns/algebra.hpp>
 #include <heed/patterns/causal.hpp>
 #include <heed/patterns/count.hpp>
@@ -16,3 +20,4 @@
 #include <heed/patterns/sparse_transformer.hpp>
 #include <heed/patterns/window.hpp>
 #include <heed/policies.hpp>
+#include <heed/projections/rotary.hpp>

@@ -42,8 +42,11 @@ template <class S>
 EIGEN_ALWAYS_INLINE void store(S* to, const Packet<S>& x) {
   Eigen::internal::pstoreu(to, x);
 }
+using Eigen::internal::pabs;
 using Eigen::internal::padd;
-using Eigen::internal::pmax;  // may drop or keep a NaN: never rely on either
+using Eigen::internal::pdiv;
+using Eigen::internal::pmax;  // may drop or keep a NaN: never rely on either; nor of pmin
+using Eigen::internal::pmin;
 using Eigen::internal::pmul;
 using Eigen::internal::psub;
 

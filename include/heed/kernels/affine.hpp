@@ -20,15 +20,30 @@ std::size_t affine_scratch(Index rows, Index inputs, Index outputs) {
                    product_scratch<S>(Form::abt, rows, outputs, inputs)});
 }
 
+/// y = x W + b on all rows.
+template <class S>
+void affine_rows(ConstView<S> x, const Matrix<S>& w, const Matrix<S>& b, View<S> y, Workers& workers) {
+  if (b.size() > 0) y.rowwise() = b.row(0);
+  parallel_product<Form::ab, S>(b.size() > 0 ? Into::add : Into::assign, x, view(w), y, workers);
+}
+
+/// Adds to dw += x^T dy and db += 1^T dy; dx (+)= dy W^T.
+template <class S>
+void affine_rows_backward(ConstView<S> x, const Matrix<S>& w, ConstView<S> dy, Matrix<S>& dw, Matrix<S>& db, Into into,
+                          View<S> dx, Workers& workers) {
+  parallel_product<Form::atb, S>(Into::add, x, dy, view(dw), workers);
+  parallel_product<Form::abt, S>(into, dy, view(w), dx, workers);
+  if (db.size() > 0)
+    for (Index i = 0; i < dy.rows(); ++i) db.row(0) += dy.row(i);
+}
+
 /// y = x W + b
 template <class S>
 void affine(const std::vector<Segment>& segments, ConstView<S> x, const Matrix<S>& w, const Matrix<S>& b, View<S> y,
             Workers& workers) {
   for_each_run(segments, [&](Segment run) {
-    View<S> rows = block(y, run.begin, 0, run.size, y.cols());
-    if (b.size() > 0) rows.rowwise() = b.row(0);
-    parallel_product<Form::ab, S>(b.size() > 0 ? Into::add : Into::assign, block(x, run.begin, 0, run.size, x.cols()),
-                                  view(w), rows, workers);
+    affine_rows<S>(block(x, run.begin, 0, run.size, x.cols()), w, b, block(y, run.begin, 0, run.size, y.cols()),
+                   workers);
   });
 }
 
@@ -37,11 +52,8 @@ template <class S>
 void affine_backward(const std::vector<Segment>& segments, ConstView<S> x, const Matrix<S>& w, ConstView<S> dy,
                      Matrix<S>& dw, Matrix<S>& db, View<S> dx, Workers& workers) {
   for_each_run(segments, [&](Segment run) {
-    const ConstView<S> dy_run = block(dy, run.begin, 0, run.size, dy.cols());
-    parallel_product<Form::atb, S>(Into::add, block(x, run.begin, 0, run.size, x.cols()), dy_run, view(dw), workers);
-    parallel_product<Form::abt, S>(Into::add, dy_run, view(w), block(dx, run.begin, 0, run.size, dx.cols()), workers);
-    if (db.size() > 0)
-      for (Index i = 0; i < run.size; ++i) db.row(0) += dy_run.row(i);
+    affine_rows_backward<S>(block(x, run.begin, 0, run.size, x.cols()), w, block(dy, run.begin, 0, run.size, dy.cols()),
+                            dw, db, Into::add, block(dx, run.begin, 0, run.size, dx.cols()), workers);
   });
 }
 

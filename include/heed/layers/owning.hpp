@@ -1,10 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
-#include <heed/core/batch.hpp>
-#include <heed/core/params.hpp>
-#include <heed/core/random.hpp>
-#include <heed/core/weights.hpp>
+#include <heed/layers/layer.hpp>
 
 #include <utility>
 
@@ -15,13 +12,19 @@ namespace heed {
 /// owned by anyone does not take its parameters alone: forgetting to hand them down does not compile.
 template <class L>
 class Owning {
+  static Weights<L> down(const Weights<Owning>& w) { return {w.own.own, w.own.shared}; }
+  static Gradients<L> down(const Gradients<Owning>& g) { return {g.own.own, g.own.shared}; }
+
  public:
   using Inner = L;
   using Scalar = typename L::Scalar;
   using Options = typename L::Options;
   using Context = typename L::Context;
   using Cache = typename L::Cache;
+  using Choices = detail::ChoicesOf<L>;
+  using State = detail::StateOf<L>;
   using Shared = NoParams;
+  static constexpr bool tokenwise = detail::is_tokenwise<L>();
   struct Params {
     typename L::Shared shared;
     typename L::Params own;
@@ -41,36 +44,43 @@ class Owning {
   }
   Shared init_shared(Random&) const { return {}; }
 
-  /// As the layer's own: in self- and cross-attention, and token by token where it can.
+  /// As the layer's own: in self- and cross-attention, and token by token, where it can.
   template <class... A>
-  auto forward(Weights<Owning> w, A&&... arguments) const {
+  auto forward(Weights<Owning> w, A&&... arguments) const
+      -> decltype(std::declval<const L&>().forward(down(w), std::forward<A>(arguments)...)) {
     return inner_.forward(down(w), std::forward<A>(arguments)...);
   }
   template <class... A>
-  auto replay(Weights<Owning> w, A&&... arguments) const {
+  auto replay(Weights<Owning> w, A&&... arguments) const
+      -> decltype(std::declval<const L&>().replay(down(w), std::forward<A>(arguments)...)) {
     return inner_.replay(down(w), std::forward<A>(arguments)...);
   }
-  template <class X, class Y>
-  auto backward(Weights<Owning> w, const X& x, const Batch& batch, Cache& cache, const Y& dy, Gradients<Owning> g,
-                const Context& context = {}) const {
-    return inner_.backward(down(w), x, batch, cache, dy, Gradients<L>(g.own.own, g.own.shared), context);
+  void exchange(Cache& cache, Choices& choices) const { detail::exchange(inner_, cache, choices); }
+  template <class X, class Y, class... A>
+  auto backward(Weights<Owning> w, const X& x, const Batch& batch, Cache& cache, const Eigen::MatrixBase<Y>& dy,
+                Gradients<Owning> g, A&&... arguments) const
+      -> decltype(std::declval<const L&>().backward(down(w), x, batch, cache, dy, down(g),
+                                                    std::forward<A>(arguments)...)) {
+    return inner_.backward(down(w), x, batch, cache, dy, down(g), std::forward<A>(arguments)...);
   }
-  template <class X, class M, class Y>
-  auto backward(Weights<Owning> w, const X& x, const M& memory, const Batch& batch, Cache& cache, const Y& dy,
-                Gradients<Owning> g, const Context& context = {}) const {
-    return inner_.backward(down(w), x, memory, batch, cache, dy, Gradients<L>(g.own.own, g.own.shared), context);
+  template <class X, class M, class Y, class... A>
+  auto backward(Weights<Owning> w, const X& x, const Eigen::MatrixBase<M>& memory, const Batch& batch, Cache& cache,
+                const Y& dy, Gradients<Owning> g, A&&... arguments) const
+      -> decltype(std::declval<const L&>().backward(down(w), x, memory, batch, cache, dy, down(g),
+                                                    std::forward<A>(arguments)...)) {
+    return inner_.backward(down(w), x, memory, batch, cache, dy, down(g), std::forward<A>(arguments)...);
   }
   template <class... A>
-  auto start(A&&... arguments) const {
+  auto start(A&&... arguments) const -> decltype(std::declval<const L&>().start(std::forward<A>(arguments)...)) {
     return inner_.start(std::forward<A>(arguments)...);
   }
   template <class... A>
-  auto step(Weights<Owning> w, A&&... arguments) const {
+  auto step(Weights<Owning> w, A&&... arguments) const
+      -> decltype(std::declval<const L&>().step(down(w), std::forward<A>(arguments)...)) {
     return inner_.step(down(w), std::forward<A>(arguments)...);
   }
 
  private:
-  static Weights<L> down(const Weights<Owning>& w) { return {w.own.own, w.own.shared}; }
   L inner_;
 };
 
