@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <heed/core/type_list.hpp>
+#include <heed/policies/big_bird.hpp>
 #include <heed/policies/dense.hpp>
 #include <heed/policies/tiled.hpp>
 
@@ -9,6 +10,6 @@ namespace heed {
 
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
-using Policies = TypeList<Dense<S>, Tiled<S>>;
+using Policies = TypeList<Dense<S>, Tiled<S>, BigBird<S>>;
 
 }  // namespace heed
