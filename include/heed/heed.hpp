@@ -21,3 +21,6 @@
 #include <heed/patterns/window.hpp>
 #include <heed/policies.hpp>
 #include <heed/projections/rotary.hpp>
+#include <heed/train/adam.hpp>
+#include <heed/train/check_gradient.hpp>
+#include <heed/train/cross_entropy.hpp>

@@ -2,7 +2,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <heed/core/type_list.hpp>
+<<<<<<< HEAD
 #include <heed/policies/adaptive_span.hpp>
+=======
+#include <heed/policies/big_bird.hpp>
+>>>>>>> kernels
 #include <heed/policies/dense.hpp>
 #include <heed/policies/favor.hpp>
 #include <heed/policies/linformer.hpp>
@@ -17,7 +21,11 @@ namespace heed {
 
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
+<<<<<<< HEAD
 using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>, LogSparse<S>, AdaptiveSpan<S>,
                           DynamicSpan<S>, Lsh<S>, Favor<S>, Linformer<S>, PersistentMemory<Tiled<S>>>;
+=======
+using Policies = TypeList<Dense<S>, Tiled<S>, BigBird<S>>;
+>>>>>>> kernels
 
 }  // namespace heed
