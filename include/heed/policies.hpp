@@ -2,11 +2,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <heed/core/type_list.hpp>
-<<<<<<< HEAD
 #include <heed/policies/adaptive_span.hpp>
-=======
 #include <heed/policies/big_bird.hpp>
->>>>>>> kernels
 #include <heed/policies/dense.hpp>
 #include <heed/policies/favor.hpp>
 #include <heed/policies/linformer.hpp>
@@ -21,11 +18,7 @@ namespace heed {
 
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
-<<<<<<< HEAD
-using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>, LogSparse<S>, AdaptiveSpan<S>,
-                          DynamicSpan<S>, Lsh<S>, Favor<S>, Linformer<S>, PersistentMemory<Tiled<S>>>;
-=======
-using Policies = TypeList<Dense<S>, Tiled<S>, BigBird<S>>;
->>>>>>> kernels
+using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>, BigBird<S>, LogSparse<S>,
+                          AdaptiveSpan<S>, Lsh<S>, Favor<S>, Linformer<S>, PersistentMemory<Tiled<S>>>;
 
 }  // namespace heed
