@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
-#include <heed/core/positions.hpp>
+#include <heed/core/position_list.hpp>
 #include <heed/kernels/merge.hpp>
 #include <heed/kernels/softmax_backward.hpp>
 #include <heed/kernels/softmax_forward.hpp>
@@ -18,13 +18,13 @@ namespace detail {
 inline constexpr Index scattered_keys = 128, scattered_rows = 144;
 
 template <class S>
-View<S> gather(ConstView<S> from, Positions at, Index first, Arena& scratch) {
+View<S> gather(ConstView<S> from, PositionList at, Index first, Arena& scratch) {
   View<S> to = scratch.matrix<S>(at.size(), from.cols());
   for (Index i = 0; i < at.size(); ++i) to.row(i) = from.row(at[i] - first);
   return to;
 }
 template <class S>
-ConstVectorView<S> gather(ConstVectorView<S> from, Positions at, Index first, Arena& scratch) {
+ConstVectorView<S> gather(ConstVectorView<S> from, PositionList at, Index first, Arena& scratch) {
   if (from.size() == 0) return {nullptr, 0};
   VectorView<S> to = scratch.vector<S>(at.size());
   for (Index i = 0; i < at.size(); ++i) to[i] = from[at[i] - first];
@@ -37,7 +37,7 @@ View<S> zeros(Index rows, Index cols, Arena& scratch) {
   return all;
 }
 template <class S>
-void add_scattered(View<S> from, Positions at, Index first, View<S> to) {
+void add_scattered(View<S> from, PositionList at, Index first, View<S> to) {
   for (Index i = 0; i < at.size(); ++i) to.row(at[i] - first) += from.row(i);
 }
 
@@ -59,10 +59,10 @@ void softmax_merge(const Pattern& pattern, Logits<S> logits, const Qkv<ConstView
 
 /// The same for the rows `at` of k and v. `pattern_of(keys)` is the pattern for some of them.
 template <class PatternOf, class S>
-void scattered_keys_forward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
+void scattered_keys_forward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, PositionList at,
                             Range rows, Out<S> out, Arena& scratch) {
   for (Index c = 0; c < at.size(); c += detail::scattered_keys) {
-    const Positions keys = at.part(c, detail::scattered_keys);
+    const PositionList keys = at.part(c, detail::scattered_keys);
     const Arena::Frame frame(scratch);
     const View<S> k = detail::gather(in.k, keys, 0, scratch), v = detail::gather(in.v, keys, 0, scratch);
     softmax_merge(pattern_of(keys), logits, Qkv<ConstView<S>>{in.q, view(k), view(v)}, rows, out, scratch);
@@ -70,10 +70,11 @@ void scattered_keys_forward(const PatternOf& pattern_of, Logits<S> logits, const
 }
 /// Adds the gradients of scattered_keys_forward over all rows to `din`; `out` is the result over all keys.
 template <class PatternOf, class S>
-void scattered_keys_backward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
-                             ConstOut<S> out, ConstOut<S> dout, const Qkv<View<S>>& din, Arena& scratch) {
+void scattered_keys_backward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in,
+                             PositionList at, ConstOut<S> out, ConstOut<S> dout, const Qkv<View<S>>& din,
+                             Arena& scratch) {
   for (Index c = 0; c < at.size(); c += detail::scattered_keys) {
-    const Positions keys = at.part(c, detail::scattered_keys);
+    const PositionList keys = at.part(c, detail::scattered_keys);
     const Arena::Frame frame(scratch);
     const View<S> k = detail::gather(in.k, keys, 0, scratch), v = detail::gather(in.v, keys, 0, scratch);
     const View<S> dk = detail::zeros<S>(k.rows(), k.cols(), scratch),
@@ -88,10 +89,10 @@ void scattered_keys_backward(const PatternOf& pattern_of, Logits<S> logits, cons
 /// Assigns the rows `at` of o and lse, of which row 0 is called `first`. `pattern_of(rows)` is the pattern for some of
 /// them.
 template <class PatternOf, class S>
-void scattered_rows_forward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
+void scattered_rows_forward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, PositionList at,
                             Index first, Out<S> out, Arena& scratch) {
   for (Index r = 0; r < at.size(); r += detail::scattered_rows) {
-    const Positions rows = at.part(r, detail::scattered_rows);
+    const PositionList rows = at.part(r, detail::scattered_rows);
     const Arena::Frame frame(scratch);
     const View<S> q = detail::gather(in.q, rows, first, scratch);
     const Out<S> part{scratch.matrix<S>(rows.size(), in.v.cols()), scratch.vector<S>(rows.size())};
@@ -105,10 +106,11 @@ void scattered_rows_forward(const PatternOf& pattern_of, Logits<S> logits, const
 }
 /// Adds the gradients of scattered_rows_forward to `din`.
 template <class PatternOf, class S>
-void scattered_rows_backward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in, Positions at,
-                             Index first, ConstOut<S> out, ConstOut<S> dout, const Qkv<View<S>>& din, Arena& scratch) {
+void scattered_rows_backward(const PatternOf& pattern_of, Logits<S> logits, const Qkv<ConstView<S>>& in,
+                             PositionList at, Index first, ConstOut<S> out, ConstOut<S> dout, const Qkv<View<S>>& din,
+                             Arena& scratch) {
   for (Index r = 0; r < at.size(); r += detail::scattered_rows) {
-    const Positions rows = at.part(r, detail::scattered_rows);
+    const PositionList rows = at.part(r, detail::scattered_rows);
     const Arena::Frame frame(scratch);
     const auto some = [&](auto all) { return detail::gather(all, rows, first, scratch); };
     const View<S> q = some(in.q), dq = detail::zeros<S>(rows.size(), in.q.cols(), scratch);

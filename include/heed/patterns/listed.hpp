@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
-#include <heed/core/positions.hpp>
+#include <heed/core/position_list.hpp>
 #include <heed/core/residues.hpp>
 #include <heed/patterns/window.hpp>
 
@@ -13,7 +13,7 @@ namespace heed {
 /// A window among the positions of one residue, of the rows that are not global; the others see nothing.
 struct LocalRows {
   Window window;
-  Positions globals;
+  PositionList globals;
   Residue at;
   void keys(Range positions, Index n_k, Ranges& ranges) const {
     if (positions.size() > 1 || !globals.holds(whole(positions.begin))) window.keys(positions, n_k, ranges);
@@ -31,7 +31,7 @@ static_assert(KeyPattern<LocalRows>);
 /// Some global keys, one after another, as rows that are not global see them outside their windows of `width` steps. The
 /// query at p stands at p + shift among all keys.
 struct ListedKeys {
-  Positions globals, listed;
+  PositionList globals, listed;
   Index shift, width, step;
   bool causal;
   void keys(Range positions, Index n, Ranges& ranges) const {
@@ -61,7 +61,7 @@ static_assert(KeyPattern<ListedKeys>);
 /// Some global rows, one after another: the query at p stands at `listed[p - shift]` among all keys, and sees them all,
 /// or when causal those up to itself.
 struct ListedRows {
-  Positions listed;
+  PositionList listed;
   Index shift;
   bool causal;
   void keys(Range positions, Index n_k, Ranges& ranges) const {

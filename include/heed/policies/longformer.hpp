@@ -2,10 +2,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <heed/concepts.hpp>
-#include <heed/kernels/scattered_softmax.hpp>
 #include <heed/kernels/logits.hpp>
 #include <heed/kernels/recent_keys.hpp>
 #include <heed/kernels/residue_softmax.hpp>
+#include <heed/kernels/scattered_softmax.hpp>
 #include <heed/patterns/head_windows.hpp>
 #include <heed/patterns/listed.hpp>
 #include <heed/projections/local_global.hpp>
@@ -122,14 +122,14 @@ class Longformer {
   }
   void forward_rows(const Head<Longformer>& h, const LocalGlobal<ConstView<S>>& in, Range rows, Out<S> out,
                     Arena& scratch) const {
-    const Positions globals = globals_of(h);
+    const PositionList globals = globals_of(h);
     see_window(h.head, in.local, rows, out, scratch);
     if (globals.empty()) return;
     const Index n_q = in.local.q.rows(), n_k = in.local.k.rows();
     for_each_block(rows, softmax_rows_per_task<S>, [&](Range block) {
-      const auto pattern_of = [&](Positions keys) { return global_keys(h.head, globals, keys, block, n_q, n_k); };
+      const auto pattern_of = [&](PositionList keys) { return global_keys(h.head, globals, keys, block, n_q, n_k); };
       scattered_keys_forward(pattern_of, logits_, in.local, keys_until(globals, block.end + n_k - n_q), block, out,
-                            scratch);
+                             scratch);
     });
     global_rows(globals, in.global, rows, out, scratch);
   }
@@ -144,17 +144,17 @@ class Longformer {
                 const Cache&, const LocalGlobal<View<S>>& din, const HeadGradient<Longformer>&, Arena& scratch) const {
     const Index n_q = in.local.q.rows(), n_k = in.local.k.rows(), step = windows_.step(h.head);
     const Window window = windows_.window(n_q, n_k);
-    const Positions globals = globals_of(h);
+    const PositionList globals = globals_of(h);
     if (globals.empty())
       return residue_backward([&](const Residue&) { return window; }, step, logits_, in.local, out, dout, din.local,
                               scratch);
     const auto local_rows = [&](const Residue& at) { return LocalRows{window, globals, at}; };
     residue_backward(local_rows, step, logits_, in.local, out, dout, din.local, scratch);
-    const auto keys_of = [&](Positions keys) { return global_keys(h.head, globals, keys, {0, n_q}, n_q, n_k); };
+    const auto keys_of = [&](PositionList keys) { return global_keys(h.head, globals, keys, {0, n_q}, n_q, n_k); };
     scattered_keys_backward(keys_of, logits_, in.local, globals, out, dout, din.local, scratch);
-    const auto rows_of = [&](Positions rows) { return ListedRows{rows, n_k - rows.size(), causal_}; };
+    const auto rows_of = [&](PositionList rows) { return ListedRows{rows, n_k - rows.size(), causal_}; };
     scattered_rows_backward(rows_of, logits_, in.global, globals.in({n_k - n_q, n_k}), n_k - n_q, out, dout, din.global,
-                           scratch);
+                            scratch);
   }
 
   State start(Index capacity, Index longest_chunk) const {
@@ -187,7 +187,7 @@ class Longformer {
     const Range rows = {0, in.local.q.rows()};
     see_window(h.head, {in.local.q, state.recent.k(), state.recent.v()}, rows, out, scratch);
     if (state.globals.empty()) return;
-    const Positions globals{state.globals};
+    const PositionList globals{state.globals};
     const ConstView<S> k = block(state.k, 0, 0, globals.size(), state.k.cols());
     const ConstView<S> v = block(state.v, 0, 0, globals.size(), state.v.cols());
     for_each_block(rows, softmax_rows_per_task<S>, [&](Range block) {
@@ -200,12 +200,12 @@ class Longformer {
   }
 
  private:
-  static Positions globals_of(const Head<Longformer>& h) {
+  static PositionList globals_of(const Head<Longformer>& h) {
     if (h.context.globals.empty()) return {};
-    return Positions{h.context.globals[static_cast<std::size_t>(h.sequence)]};
+    return PositionList{h.context.globals[static_cast<std::size_t>(h.sequence)]};
   }
   /// The global tokens that rows before the position `end` may see.
-  Positions keys_until(Positions globals, Index end) const {
+  PositionList keys_until(PositionList globals, Index end) const {
     return causal_ ? globals.part(0, globals.before(end)) : globals;
   }
   template <class F>
@@ -221,7 +221,7 @@ class Longformer {
     });
   }
   /// Some of the global keys, gathered, as the rows `rows` of n_q see them.
-  ListedKeys global_keys(Index head, Positions globals, Positions keys, Range rows, Index n_q, Index n_k) const {
+  ListedKeys global_keys(Index head, PositionList globals, PositionList keys, Range rows, Index n_q, Index n_k) const {
     return {.globals = globals,
             .listed = keys,
             .shift = rows.end + n_k - n_q - keys.size(),
@@ -230,12 +230,12 @@ class Longformer {
             .causal = causal_};
   }
   /// Assigns those of the rows that are global, from the global set.
-  void global_rows(Positions globals, const Qkv<ConstView<S>>& in, Range rows, Out<S> out, Arena& scratch) const {
+  void global_rows(PositionList globals, const Qkv<ConstView<S>>& in, Range rows, Out<S> out, Arena& scratch) const {
     const Index n_k = in.k.rows(), shift = n_k - in.q.rows();
-    const auto rows_of = [&](Positions some) { return ListedRows{some, n_k - some.size(), causal_}; };
+    const auto rows_of = [&](PositionList some) { return ListedRows{some, n_k - some.size(), causal_}; };
     for_each_block(rows, rows_per_task(), [&](Range block) {
       scattered_rows_forward(rows_of, logits_, in, globals.in({block.begin + shift, block.end + shift}), shift, out,
-                            scratch);
+                             scratch);
     });
   }
 

@@ -23,12 +23,12 @@ namespace detail {
 
 /// The stream state of a policy, or nothing.
 template <class P>
-struct StateOf {
+struct InnerState {
   struct Type {};
 };
 template <class P>
 requires requires { typename P::State; }
-struct StateOf<P> {
+struct InnerState<P> {
   using Type = typename P::State;
 };
 
@@ -86,7 +86,7 @@ class PersistentMemory {
   };
   using Shared = typename Inner::Shared;
   using Context = typename Inner::Context;
-  using State = typename detail::StateOf<Inner>::Type;
+  using State = typename detail::InnerState<Inner>::Type;
   /// The context's own result, unless its rows are independent.
   struct Cache {
     typename Inner::Cache inner;

@@ -9,11 +9,11 @@
 
 namespace heed {
 
-/// Positions in ascending order, each once; a view.
-class Positions {
+/// PositionList in ascending order, each once; a view.
+class PositionList {
  public:
-  Positions() = default;
-  explicit Positions(std::span<const Index> all) : all_(all) {}
+  PositionList() = default;
+  explicit PositionList(std::span<const Index> all) : all_(all) {}
 
   Index size() const { return static_cast<Index>(all_.size()); }
   bool empty() const { return all_.empty(); }
@@ -28,10 +28,11 @@ class Positions {
   }
   bool any_in(Range range) const { return before(range.begin) < before(range.end); }
   /// Those in a range of positions.
-  Positions in(Range range) const { return part(before(range.begin), before(range.end) - before(range.begin)); }
+  PositionList in(Range range) const { return part(before(range.begin), before(range.end) - before(range.begin)); }
   /// At most `count` from the i-th on.
-  Positions part(Index i, Index count) const {
-    return Positions{all_.subspan(static_cast<std::size_t>(i), static_cast<std::size_t>(std::min(count, size() - i)))};
+  PositionList part(Index i, Index count) const {
+    return PositionList{
+        all_.subspan(static_cast<std::size_t>(i), static_cast<std::size_t>(std::min(count, size() - i)))};
   }
 
  private:
