@@ -3,7 +3,6 @@
 #pragma once
 #include <heed/concepts.hpp>
 #include <heed/core/random.hpp>
-#include <heed/patterns/seen_keys.hpp>
 #include <verdict.hpp>
 
 #include <algorithm>

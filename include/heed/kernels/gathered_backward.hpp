@@ -93,10 +93,6 @@ void gathered_backward(const Pattern& pattern, const Term& term, Logits<S> logit
 
   for (Index row = 0; row < n_q; row += gathered_rows) {
     const Range block = {row, std::min(n_q, row + gathered_rows)};
-    keys.advance(pattern, in, {block.begin + shift, block.end + shift}, [&](Range fresh) {
-      std::fill_n(dk + fresh.begin * d, fresh.size() * d, S(0));
-      std::fill_n(dv + fresh.begin * d_v, fresh.size() * d_v, S(0));
-    });
     prefetch_rows(in.q, block.end, block.end + gathered_rows);
     prefetch_rows(out.o, block.end, block.end + gathered_rows);
     prefetch_rows(dout.o, block.end, block.end + gathered_rows);
@@ -108,6 +104,10 @@ void gathered_backward(const Pattern& pattern, const Term& term, Logits<S> logit
     std::fill_n(scratch.dq, block.size() * d, S(0));
     for_each_list<S>(pattern, term, block, shift, n_k, scratch.list, scratch.pieces, [&](Index n) {
       Piece *const begin = scratch.pieces, *const end = begin + n;
+      keys.advance(in, list, listed<S>(begin, n), [&](Range fresh) {
+        std::fill_n(dk + fresh.begin * d, fresh.size() * d, S(0));
+        std::fill_n(dv + fresh.begin * d_v, fresh.size() * d_v, S(0));
+      });
       for (const Piece* x = begin; x != end; ++x) {
         row_scores(in.q.data() + x->at.row * in.q.outerStride(), d, logits.scale, keys.k, keys.ldk, list + x->begin,
                    x->count, p + x->begin);

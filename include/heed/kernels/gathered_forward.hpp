@@ -6,7 +6,6 @@
 #include <heed/kernels/exp2.hpp>
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
-#include <heed/patterns/seen_keys.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -231,14 +230,12 @@ struct GatheredKeys {
     ldk = in.k.cols();
     ldv = in.v.cols();
   }
-  /// Before the rows at `positions`; calls fresh(Range) for what is copied now.
-  template <KeyPattern Pattern, class Fresh>
-  void advance(const Pattern& pattern, const Qkv<ConstView<S>>& in, Range positions, const Fresh& fresh) {
+  /// Before the keys of a list are read; calls fresh(Range) for what is copied now.
+  template <class Fresh>
+  void advance(const Qkv<ConstView<S>>& in, const Index* list, Index size, const Fresh& fresh) {
     if (copy_k == nullptr || copied == in.k.rows()) return;
-    Ranges next;
-    pattern.keys(positions, in.k.rows(), next);
-    if (next.empty()) return;
-    const Range now = {copied, std::min(in.k.rows(), next[next.size() - 1].end)};
+    const Range now = {copied, *std::max_element(list, list + size) + 1};
+    if (now.empty()) return;
     for (const Range range : named) {
       const Range part = intersect(range, now);
       if (part.empty()) continue;
@@ -248,7 +245,7 @@ struct GatheredKeys {
            copy_v + part.begin * ldv, ldv);
       fresh(part);
     }
-    copied = std::max(copied, now.end);
+    copied = now.end;
     prefetch_rows(in.k, copied, copied + gathered_rows);
     prefetch_rows(in.v, copied, copied + gathered_rows);
   }
@@ -291,13 +288,13 @@ void gathered_forward(const Pattern& pattern, const Term& term, Logits<S> logits
   GatheredKeys<S> keys(pattern, in, {rows.begin + shift, rows.end + shift}, scratch.k, scratch.v);
   for (Index row = rows.begin; row < rows.end; row += gathered_rows) {
     const Range block = {row, std::min(rows.end, row + gathered_rows)};
-    keys.advance(pattern, in, {block.begin + shift, block.end + shift}, [](Range) {});
     prefetch_rows(in.q, block.end, block.end + gathered_rows);
     prefetch_rows(view(out.o), block.end, std::min(rows.end, block.end + gathered_rows));
     std::fill_n(scratch.states, block.size(), RowState<S>{});
     std::fill_n(scratch.o, block.size() * d_v, S(0));
     for_each_list<S>(pattern, term, block, shift, n_k, scratch.list, scratch.pieces, [&](Index n) {
       const Piece *const begin = scratch.pieces, *const end = begin + n;
+      keys.advance(in, list, listed<S>(begin, n), [](Range) {});
       for (const Piece* x = begin; x != end; ++x)
         row_scores(in.q.data() + x->at.row * in.q.outerStride(), d, logits.scale, keys.k, keys.ldk, list + x->begin,
                    x->count, scratch.s + x->begin);

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
-#include <heed/patterns/seen_keys.hpp>
+#include <heed/concepts.hpp>
 
 namespace heed {
 

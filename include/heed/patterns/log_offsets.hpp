@@ -3,7 +3,6 @@
 #pragma once
 #include <heed/concepts.hpp>
 #include <heed/core/require.hpp>
-#include <heed/patterns/seen_keys.hpp>
 
 #include <algorithm>
 #include <bit>
