@@ -149,6 +149,7 @@ void expect_same_bits_in_tasks(const typename P::Options& options, const typenam
   c.call = {2 * step + 77, 2 * step + 77};
   Run<P> run(c);
   run.in.context = context;
+  policy.check(head_of(c, run.in), c.call);
   run.forward(c);
   const Results<P> whole = run.out;
   run.out.o.setZero();
