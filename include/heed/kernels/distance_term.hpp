@@ -235,9 +235,9 @@ class DistanceTerm {
       detail::thin_product(1, q_.cols(), n, q_.data() + row * q_.outerStride(), q_.outerStride(),
                            table_.data() + t * table_.outerStride(), table_.outerStride(), at_.e, n, false);
       for (Index i = 0; i < n; ++i) {
-        S e = scale_ * at_.e[i];
-        ramp_.add(row, 1, t + i, &e);
-        s[(base - t - i) * tile.stride] += e;
+        at_.e[i] *= scale_;
+        ramp_.add(row, 1, t + i, at_.e + i);
+        s[(base - t - i) * tile.stride] += at_.e[i];
       }
     }
   }
