@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The heed authors
 # SPDX-License-Identifier: MIT
-# cmake -DCELLS=folder -DROOT=folder -P law_table.cmake: prints the table law x policy x mutant from the cells that the tests
+# cmake -DCELLS=folder -DROOT=folder -DTABLE=program -P law_table.cmake: prints the table law x policy x mutant from the cells that the tests
 # wrote, and fails where one is empty: every law has run on every policy and killed a mutant.
-file(GLOB headers RELATIVE ${ROOT}/include/heed/policies ${ROOT}/include/heed/policies/*.hpp)
-list(LENGTH headers headers)
+execute_process(COMMAND ${TABLE} OUTPUT_VARIABLE table COMMAND_ERROR_IS_FATAL ANY) # of the registry
+string(REGEX MATCHALL "\n\\| `[A-Za-z0-9]+`" registered "${table}")
+list(TRANSFORM registered REPLACE ".*`([A-Za-z0-9]+)`" "\\1")
 file(GLOB laws RELATIVE ${CELLS} ${CELLS}/*)
 file(GLOB rows RELATIVE ${CELLS} ${CELLS}/*/*)
 set(policies)
@@ -14,9 +15,10 @@ foreach(row IN LISTS rows)
   endif()
 endforeach()
 list(REMOVE_DUPLICATES policies)
-list(LENGTH policies count)
-if(NOT laws OR NOT count EQUAL headers)
-  message(SEND_ERROR "${headers} policies have a header, and the laws ran on ${count}: ${policies}")
+list(SORT policies)
+list(SORT registered)
+if(NOT laws OR NOT "${policies}" STREQUAL "${registered}")
+  message(SEND_ERROR "the registry has ${registered}, and the laws ran on ${policies}")
 endif()
 
 # Every law that is written is in the list.

@@ -19,6 +19,6 @@ namespace heed {
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
 using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>, BigBird<S>, LogSparse<S>,
-                          AdaptiveSpan<S>, Lsh<S>, Favor<S>, Linformer<S>, PersistentMemory<Tiled<S>>>;
+                          AdaptiveSpan<S>, DynamicSpan<S>, Lsh<S>, Favor<S>, Linformer<S>, PersistentMemory<Tiled<S>>>;
 
 }  // namespace heed
