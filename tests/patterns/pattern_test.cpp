@@ -10,6 +10,7 @@
 #include <heed/patterns/log_offsets.hpp>
 #include <heed/patterns/random_blocks.hpp>
 #include <heed/patterns/sparse_transformer.hpp>
+#include <heed/patterns/star.hpp>
 #include <heed/patterns/window.hpp>
 #include <patterns/pattern_law.hpp>
 
@@ -53,6 +54,14 @@ TEST(Patterns, SeeWhatTheirDefinitionSays) {
     for (const Index c : {Index(1), l})
       check("fixed", FixedBlocks(l, c),
             [&](Index p, Index j) { return p >= 0 && j <= p && (j / l == p / l || j % l >= l - c); });
+}
+
+TEST(Patterns, RingAndRelay) {
+  for (const Index n : {0, 1, 2, 3, 4, 5, 60, 150})
+    check("star", Star(n), [&](Index p, Index j) {
+      if (p == 0 || j == 0 || std::abs(p - j) <= 1) return true;
+      return n > 2 && p > 0 && p < n && j < n && (p % (n - 1) + 1 == j || j % (n - 1) + 1 == p);
+    });
 }
 
 TEST(Patterns, LogarithmicSets) {
@@ -167,6 +176,13 @@ TEST(Patterns, Compose) {
   EXPECT_EQ(visible_pairs(heed::Causal{} & Window(9, 9), 100, 100), 10 * 100 - 45);
 }
 
+TEST(Patterns, TheFinerNaturalBlockWins) {
+  EXPECT_EQ(query_block_of(Window(3, 3)), 0);
+  EXPECT_EQ(query_block_of(RandomBlocks(150, 16, 2, 5)), 16);
+  EXPECT_EQ(query_block_of(Window(3, 3) | RandomBlocks(150, 16, 2, 5)), 16);
+  EXPECT_EQ(query_block_of(heed::Causal{} & (RandomBlocks(150, 32, 2, 5) | FixedBlocks(64, 4))), 32);
+}
+
 TEST(Patterns, RefuseNonsense) {
   EXPECT_THROW(Window(-1, 0), OptionError);
   EXPECT_THROW(Window(0, -1), OptionError);
@@ -181,6 +197,7 @@ TEST(Patterns, RefuseNonsense) {
   EXPECT_THROW(RandomBlocks(-1, 4, 1, 1), OptionError);
   EXPECT_THROW(RandomBlocks(10, 0, 1, 1), OptionError);
   EXPECT_THROW(RandomBlocks(10, 4, -1, 1), OptionError);
+  EXPECT_THROW(Star(-1), OptionError);
   EXPECT_THROW(LogOffsets(0), OptionError);
   EXPECT_THROW(LogRestart(4, 0), OptionError);
   EXPECT_THROW(LogRestart(0, 4), OptionError);

@@ -46,7 +46,12 @@ struct Cases<heed::BigBird<S>> {
     return all;
   }
   static std::vector<Case<P>> all() {
-    return cases({1, 5, 16, 33, 64}, {1, 7, 16, 40, 64}, {0, 1, 2, 17, 48, 65, 131}, {0, 1, 8, 33, 64, 130, 257});
+    auto all = cases({1, 5, 16, 33, 64}, {1, 7, 16, 40, 64}, {0, 1, 2, 17, 48, 65, 131}, {0, 1, 8, 33, 64, 130, 257});
+    all.push_back(all.front());
+    all.back().label = "one block";
+    all.back().options = {};
+    all.back().call = {17, 60};
+    return all;
   }
   static std::vector<Case<P>> small() { return cases({1, 3, 5}, {2, 4}, {1, 2, 9}, {1, 3, 11}); }
 
@@ -96,7 +101,10 @@ struct Cases<heed::BigBird<S>> {
   static std::pair<double, double> multiply_adds(const Case<P>&, double pairs, double d, double d_v) {
     return {pairs * (d + d_v), pairs * (3 * d + 2 * d_v)};
   }
-  static bool keys_split(const Case<P>&) { return false; }
+  /// One block holds all keys, and both parts of them have a position for every query.
+  static bool keys_split(const Case<P>& c) {
+    return c.options.block >= c.call.keys && c.call.queries <= c.call.keys / 3;
+  }
 
   static oracle::Answer answer(const Case<P>& c, const Instance<P>& in) {
     using oracle::Real;

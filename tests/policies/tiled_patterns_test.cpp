@@ -3,6 +3,8 @@
 #include <heed/patterns/global.hpp>
 #include <heed/patterns/log_offsets.hpp>
 #include <heed/patterns/random_blocks.hpp>
+#include <heed/patterns/sparse_transformer.hpp>
+#include <heed/patterns/star.hpp>
 #include <heed/patterns/window.hpp>
 #include <laws.hpp>
 #include <policies/softmax_cases.hpp>
@@ -35,6 +37,45 @@ struct LogRule {
   static bool sees(Index p, Index j) { return j == p || (j < p && ((p - j) & (p - j - 1)) == 0); }
 };
 
+struct Dilated : heed::DilatedWindow {
+  Dilated() : DilatedWindow(5, 4, 3) {}
+};
+struct DilatedRule {
+  static constexpr bool everything = false;
+  static bool sees(Index p, Index j) { return j - p >= -15 && j - p <= 12 && (j - p + 15) % 3 == 0; }
+};
+struct Strides : heed::Strided {
+  Strides() : Strided(20) {}
+};
+struct StridesRule {
+  static constexpr bool everything = false;
+  static bool sees(Index p, Index j) { return j <= p && (p - j <= 20 || (p - j) % 20 == 0); }
+};
+struct Summaries : heed::FixedBlocks {
+  Summaries() : FixedBlocks(33, 4) {}
+};
+struct SummariesRule {
+  static constexpr bool everything = false;
+  static bool sees(Index p, Index j) { return p >= 0 && j <= p && (j / 33 == p / 33 || j % 33 >= 29); }
+};
+struct Ring : heed::Star {
+  Ring() : Star(64) {}
+};
+struct RingRule {
+  static constexpr bool everything = false;
+  static bool sees(Index p, Index j) {
+    return p == 0 || j == 0 || std::abs(p - j) <= 1 || (p == 1 && j == 63) || (p == 63 && j == 1);
+  }
+};
+
+template <class S>
+struct Cases<heed::Tiled<S, Dilated>> : SoftmaxCases<heed::Tiled<S, Dilated>, DilatedRule> {};
+template <class S>
+struct Cases<heed::Tiled<S, Strides>> : SoftmaxCases<heed::Tiled<S, Strides>, StridesRule> {};
+template <class S>
+struct Cases<heed::Tiled<S, Summaries>> : SoftmaxCases<heed::Tiled<S, Summaries>, SummariesRule> {};
+template <class S>
+struct Cases<heed::Tiled<S, Ring>> : SoftmaxCases<heed::Tiled<S, Ring>, RingRule> {};
 template <class S>
 struct Cases<heed::Tiled<S, Band>> : SoftmaxCases<heed::Tiled<S, Band>, BandRule> {};
 template <class S>
@@ -63,3 +104,7 @@ bool on(const char* name) {
 const bool band = on<Band>("Window");
 const bool bird = on<Bird>("WindowGlobalRandom");
 const bool logarithmic = on<heed::LogOffsets>("LogOffsets");
+const bool dilated = on<Dilated>("DilatedWindow");
+const bool strided = on<Strides>("Strided");
+const bool fixed_blocks = on<Summaries>("FixedBlocks");
+const bool star = on<Ring>("Star");

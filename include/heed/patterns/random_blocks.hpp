@@ -52,6 +52,7 @@ class RandomBlocks {
         if (!sees(std::max(positions.begin, q * block_), std::max(keys.begin, k * block_))) return false;
     return true;
   }
+  Index query_block() const { return block_; }
 
  private:
   Range range_of(Index b) const { return {b * block_, std::min(length_, (b + 1) * block_)}; }

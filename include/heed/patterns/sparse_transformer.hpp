@@ -54,6 +54,7 @@ class FixedBlocks {
     const bool summaries = keys.begin % block_ >= block_ - summary_ && keys.begin / block_ == (keys.end - 1) / block_;
     return own || summaries;
   }
+  Index query_block() const { return block_; }
 
  private:
   Index block_, summary_;
