@@ -69,11 +69,10 @@ void mask_tile(const Pattern& pattern, const Index* positions, Range keys, Index
 /// No infinity and no NaN in b [rows][packets].
 template <class S>
 bool all_finite(const S* b, Index stride, Index rows, Index packets) {
-  const Packet<S> none = broadcast(S(0));
-  Packet<S> zero[4] = {none, none, none, none};  // x * 0 is 0 for finite x, else NaN; four sums need not wait for one
+  Packet<S> zero = broadcast(S(0));  // x * 0 is 0 for finite x, else NaN
   for (Index r = 0; r < rows; ++r)
-    for (Index v = 0; v < packets; ++v) zero[v % 4] = pmadd(load(b + r * stride + v * lanes<S>), none, zero[v % 4]);
-  return sum_of_lanes<S>(padd(padd(zero[0], zero[1]), padd(zero[2], zero[3]))) == S(0);
+    for (Index v = 0; v < packets; ++v) zero = pmadd(load(b + r * stride + v * lanes<S>), broadcast(S(0)), zero);
+  return sum_of_lanes<S>(zero) == S(0);
 }
 
 /// C += A B or A^T B (see tile_product) where A(r, k) is exactly 0 unless sees(r, k): what is not finite in row k of B
