@@ -15,8 +15,8 @@
 
 using heed::Index, heed::Lsh, heed::LookBackWrap, heed::Duplicates;
 
-/// In how many slots of how many rounds query i meets key j, itself not counted: [n, n], slot by slot, as the paper says
-/// it. One bucket per row of `buckets [rounds, n]`.
+/// In how many slots of all rounds query i meets key j, itself not counted: [n, n], counted slot by slot from the
+/// `buckets [rounds, n]`.
 template <class S>
 heed::Matrix<int> meetings(const typename Lsh<S>::Options& o, heed::ConstView<std::int32_t> buckets) {
   const Index n = buckets.cols(), chunks = (n + o.chunk - 1) / o.chunk;
