@@ -24,7 +24,8 @@ heed::Matrix<int> meetings(const typename Lsh<S>::Options& o, heed::ConstView<st
   for (Index r = 0; r < buckets.rows(); ++r) {
     std::vector<Index> tokens(static_cast<std::size_t>(n));
     std::iota(tokens.begin(), tokens.end(), Index{0});
-    std::stable_sort(tokens.begin(), tokens.end(), [&](Index a, Index b) { return buckets(r, a) < buckets(r, b); });
+    std::sort(tokens.begin(), tokens.end(),
+              [&](Index a, Index b) { return std::pair(buckets(r, a), a) < std::pair(buckets(r, b), b); });
     for (Index c = 0; c < chunks; ++c)
       all.emplace_back(tokens.begin() + c * o.chunk, tokens.begin() + std::min(n, (c + 1) * o.chunk));
   }
