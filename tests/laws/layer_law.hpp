@@ -5,8 +5,8 @@
 #include <verdict.hpp>
 
 /// The gradients of a whole layer - of x, of the memory, of every weight and bias, through grouped heads - are the
-/// central differences of w.y, with the choices of the first call: in self-attention over a ragged, padded batch, and in
-/// cross-attention with a memory of another width.
+/// central differences of w.y, with the choices of the first call: in self-attention over a ragged, padded batch, and
+/// in cross-attention with a memory of another width.
 struct LayersMatchDifferences {
   static constexpr const char* name = "layers_match_differences";
 

@@ -4,8 +4,8 @@
 #include <cases.hpp>
 #include <verdict.hpp>
 
-/// Float agrees with double on the same numbers and choices: forward within 2e-5, gradients within 2e-4 of their size. (The sharp
-/// bounds are the oracle's; this one asks whether a float path forgot something that the double path does.)
+/// Float agrees with double on the same numbers and choices: forward within 2e-5, gradients within 2e-4 of their size.
+/// (The sharp bounds are the oracle's; this one asks whether a float path forgot something that the double path does.)
 struct FloatAgrees {
   static constexpr const char* name = "float_agrees_with_double";
 

@@ -15,8 +15,8 @@
 
 using heed::Index, heed::Lsh, heed::LookBackWrap, heed::Duplicates;
 
-/// In how many slots of how many rounds query i meets key j, itself not counted: [n, n], slot by slot, as the paper says
-/// it. One bucket per row of `buckets [rounds, n]`.
+/// In how many slots of all rounds query i meets key j, itself not counted: [n, n], counted slot by slot from the
+/// `buckets [rounds, n]`.
 template <class S>
 heed::Matrix<int> meetings(const typename Lsh<S>::Options& o, heed::ConstView<std::int32_t> buckets) {
   const Index n = buckets.cols(), chunks = (n + o.chunk - 1) / o.chunk;
@@ -24,7 +24,8 @@ heed::Matrix<int> meetings(const typename Lsh<S>::Options& o, heed::ConstView<st
   for (Index r = 0; r < buckets.rows(); ++r) {
     std::vector<Index> tokens(static_cast<std::size_t>(n));
     std::iota(tokens.begin(), tokens.end(), Index{0});
-    std::stable_sort(tokens.begin(), tokens.end(), [&](Index a, Index b) { return buckets(r, a) < buckets(r, b); });
+    std::sort(tokens.begin(), tokens.end(),
+              [&](Index a, Index b) { return std::pair(buckets(r, a), a) < std::pair(buckets(r, b), b); });
     for (Index c = 0; c < chunks; ++c)
       all.emplace_back(tokens.begin() + c * o.chunk, tokens.begin() + std::min(n, (c + 1) * o.chunk));
   }

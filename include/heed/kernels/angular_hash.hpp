@@ -105,8 +105,8 @@ void angular_hash(ConstView<S> x, Index count, const F& hashing, Arena& arena) {
 
 }  // namespace detail
 
-/// Several rounds of hashing, each with rotations of its own. Up to 128 buckets are the argmax of one; more are pairs of
-/// two smaller ones, as n / chunk buckets of one would make hashing quadratic in n.
+/// Several rounds of hashing, each with rotations of its own. Up to 128 buckets are the argmax of one rotation; more are
+/// pairs from two smaller ones, as a rotation of n / chunk columns would make hashing quadratic in n.
 template <class S>
 class AngularHash {
  public:

@@ -9,8 +9,8 @@
 
 namespace heed {
 
-/// Merges results over disjoint sets of keys, for one row: `o [n]` and `lse` become those over both. With L = log(e^La +
-/// e^Lb), o = e^(La - L) oa + e^(Lb - L) ob; where one of them sees nothing it is the other's, unchanged.
+/// Merges results over disjoint sets of keys, for one row: `o [n]` and `lse` become those over both. With
+/// L = log(e^La + e^Lb), o = e^(La - L) oa + e^(Lb - L) ob; where one sees nothing it is the other's, unchanged.
 template <class S>
 void merge_row(S* o, S& lse, const S* other, S other_lse, Index n) {
   constexpr S nothing = -std::numeric_limits<S>::infinity();

@@ -9,8 +9,8 @@
 
 namespace heed::detail {
 
-/// k = q / |q|, and |q|. Right for every finite q, however large or small, down to the whole of the range; a zero vector
-/// gives k = 0, one that is not finite NaN.
+/// k = q / |q|; gives |q|. Right for every finite q, however large or small: squares that leave the range are taken of
+/// q / max |q|. A zero vector gives k = 0, one that is not finite NaN.
 template <class S>
 S unit_row(const S* q, Index d, S* k) {
   // From here on what underflows in the squares is less than their rounding.

@@ -33,19 +33,20 @@ struct BucketChoices {
 /// LSH attention (Reformer): queries are the keys, and attend where locality-sensitive hashing puts like to like.
 ///
 ///   o_i = sum_j p_ij v_j,  p_i = softmax_{j in P_i}(scale q_i.k_j),  k_j = q_j / |q_j|.
-///   In each round the tokens are sorted by bucket - argmax([q R; -q R]) for a random rotation R - and by time, and cut into
-///   chunks; a query meets its chunk and the one before. P_i is the union over the rounds, without i itself, which is
-///   attended only where there is nothing else; causal: j <= i.
+///   In each round the tokens are sorted by bucket - argmax([q R; -q R]) for a random rotation R - and by time, and cut
+///   into chunks; a query meets its chunk and the one before. P_i is the union over the rounds, without i itself, which
+///   is attended only where there is nothing else; causal: j <= i.
 ///
-/// Cost:        2 chunk rounds n (d + d_v) multiply-adds, hashing rounds n d b / 2 for up to 128 buckets b and less than
-///              rounds n d b^(1/2) above; saves n rounds bucket numbers.
+/// Cost:        2 chunk rounds n (d + d_v) multiply-adds; hashing rounds n d b / 2 for b <= 128 buckets, about rounds n
+///              d b^(1/2) above, in two digits. Saves the buckets: rounds n numbers of 4 bytes. No streaming.
 /// Exactness:   exact on the pairs that share chunks; an approximation of softmax over all, better with every round. A
 ///              bucket longer than two chunks loses pairs.
 /// Causality:   of values only: later keys move the borders of chunks, and so what earlier queries see.
 /// Not finite:  NaN and infinity in a key make every row NaN that meets it, and its own; in a value, every row that
 ///              meets it. A zero vector has the key 0, falls into bucket 0, and takes no gradient as a key.
-/// Paper:       Kitaev, Kaiser, Levskaya 2020, arXiv 2001.04451, equations 2 to 6 and 11 to 16.
-/// Limitation:  no streaming: a new token would move the chunks of all before.
+/// Paper:       Kitaev, Kaiser, Levskaya 2020, arXiv 2001.04451, equations 2 to 6 and 11 to 16. The authors' code:
+///              LookBackWrap::flat and Duplicates::counted.
+/// Limitation:  it cannot stream: a new token would move the chunks of all before.
 template <class S>
 class Lsh {
  public:
@@ -64,8 +65,8 @@ class Lsh {
     Index chunk = 64;        ///< tokens of a chunk
     std::uint64_t seed = 0;  ///< of the rotations, which all heads share
     S scale = 1;             ///< of q.k with |k| = 1, as the authors have it; 1 / sqrt(d) in lucidrains' code
-    LookBackWrap look_back_wrap = LookBackWrap::per_round;
-    Duplicates duplicates = Duplicates::once;
+    LookBackWrap look_back_wrap = LookBackWrap::per_round;  ///< what the first chunk of a round looks back to
+    Duplicates duplicates = Duplicates::once;               ///< how a key counts that several rounds show
   };
   using Params = NoParams;
   using Shared = NoParams;
