@@ -307,8 +307,9 @@ struct FavorCases {
     problem.scale = c.options.scale ? Real(*c.options.scale) : softmax ? 1 / std::sqrt(Real(c.shape.key_dim)) : Real(1);
     problem.sees = [&](Index i, Index j) { return sees(c, i, j); };
     const oracle::Grid w = P(c.options, c.shape).directions().template cast<Real>();
-    const auto fq = oracle::features_of(c.options.map, w, problem.scale, problem.q);
-    const auto fk = oracle::features_of(c.options.map, w, problem.scale, problem.k);
+    using oracle::features_of;
+    const auto fq = features_of(c.options.map, w, problem.scale, problem.q);
+    const auto fk = features_of(c.options.map, w, problem.scale, problem.k);
     return oracle::linear_attention(problem, fq, fk, Map::projects ? Real(fq.log.cols()) : Real(1));
   }
   template <class F>
