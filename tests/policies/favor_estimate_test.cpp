@@ -115,11 +115,13 @@ TEST(Favor, VariantsThatShouldVaryLessDo) {
   const Index d = 16;
   const M q = row(1, d, 0.5, true), k = row(2, d, 0.5, true);
   const auto deviation = [&](const Favor<double>::Options& options) {
-    return mean_over(3000, [&](std::uint64_t seed) {
-             auto o = options;
-             o.seed = seed;
-             return kernel(o, q, k);
-           }).deviation;
+    return mean_over(3000,
+                     [&](std::uint64_t seed) {
+                       auto o = options;
+                       o.seed = seed;
+                       return kernel(o, q, k);
+                     })
+        .deviation;
   };
   const double independent = deviation({.features = 16, .scale = 1.0, .orthogonal = false});
   EXPECT_LT(deviation({.features = 16, .scale = 1.0}), independent);
@@ -144,10 +146,10 @@ TEST(Favor, ErrorFallsWithTheRootOfTheFeatures) {
       double squares = 0;
       const int draws = 16;
       for (std::uint64_t seed = 1; seed <= draws; ++seed)
-        squares += (run<Favor<double>>({.features = m, .scale = 0.5, .orthogonal = orthogonal, .seed = seed}, q, k, v)
-                        .first -
-                    exact)
-                       .squaredNorm();
+        squares +=
+            (run<Favor<double>>({.features = m, .scale = 0.5, .orthogonal = orthogonal, .seed = seed}, q, k, v).first -
+             exact)
+                .squaredNorm();
       points.push_back({std::log(double(m)), std::log(squares / draws) / 2});
     }
     for (const auto& [x, y] : points) x_mean += x / 4, y_mean += y / 4;
@@ -174,7 +176,8 @@ TEST(Favor, DirectionsAreOrthogonalInBlocks) {
 TEST(Favor, DirectionsComeFromTheSeedOrTheModel) {
   heed::Random random(4);
   const M x = heed::random_normal<double>(random, 9, 5, 1);
-  const auto first = run<Favor<double>>({.features = 12}, x, x, x), again = run<Favor<double>>({.features = 12}, x, x, x);
+  const auto first = run<Favor<double>>({.features = 12}, x, x, x),
+             again = run<Favor<double>>({.features = 12}, x, x, x);
   EXPECT_EQ(first.first, again.first);
   EXPECT_NE(first.first, run<Favor<double>>({.features = 12, .seed = 2}, x, x, x).first);
   const M w = Favor<double>({.features = 12}, {5, 5, 1}).directions();

@@ -20,9 +20,8 @@ struct Squares {
 };
 inline oracle::FeaturesOf features_of(const Squares&, const oracle::Grid& w, oracle::Real scale,
                                       const oracle::Grid& x) {
-  return oracle::mapped_features(w, scale, x, [](oracle::Real u) {
-    return std::pair<oracle::Real, oracle::Real>(u * u + 0.1L, 2 * u);
-  });
+  return oracle::mapped_features(
+      w, scale, x, [](oracle::Real u) { return std::pair<oracle::Real, oracle::Real>(u * u + 0.1L, 2 * u); });
 }
 
 template <class Law, class Map>

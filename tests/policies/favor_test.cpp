@@ -8,19 +8,20 @@ const bool laws = register_laws<FavorFamily<heed::SoftmaxFeatures>>();
 
 using heed::Favor;
 using heed::Index;
-using M = heed::Matrix<double>;
-using F = heed::Matrix<float>;
+using Doubles = heed::Matrix<double>;
+using Floats = heed::Matrix<float>;
 
 TEST(Favor, EqualKeysAndEqualValues) {
-  const M ones = M::Ones(3, 1), v = M::Identity(3, 3);
+  const Doubles ones = Doubles::Ones(3, 1), v = Doubles::Identity(3, 3);
   const auto r = run<Favor<double>>({.features = 8, .causal = true}, ones, ones, v);
   for (Index i = 0; i < 3; ++i)
     for (Index j = 0; j < 3; ++j) EXPECT_NEAR(r.first(i, j), j <= i ? 1.0 / double(i + 1) : 0.0, 1e-15);
 
   heed::Random random(5);
-  const M q = heed::random_normal<double>(random, 70, 8, 2), k = heed::random_normal<double>(random, 90, 8, 2);
+  const Doubles q = heed::random_normal<double>(random, 70, 8, 2), k = heed::random_normal<double>(random, 90, 8, 2);
   for (const bool causal : {false, true}) {
-    const M same = run<Favor<double>>({.features = 20, .causal = causal}, q, k, M(M::Constant(90, 4, 0.75))).first;
+    const Doubles same =
+        run<Favor<double>>({.features = 20, .causal = causal}, q, k, Doubles(Doubles::Constant(90, 4, 0.75))).first;
     EXPECT_LT((same.array() - 0.75).abs().maxCoeff(), 1e-13);
   }
 }
@@ -31,20 +32,21 @@ TEST(Favor, DenominatorsStayNormal) {
   const Index d = 64, n = 128;
   for (const float deviation : {0.1f, 1.0f, 3.0f, 4.0f, 6.0f, 30.0f}) {
     heed::Random random(6);
-    const F q = heed::random_normal<float>(random, n, d, double(deviation)),
-            k = heed::random_normal<float>(random, n, d, double(deviation)),
-            v = heed::random_normal<float>(random, n, d, 1);
+    const Floats q = heed::random_normal<float>(random, n, d, double(deviation)),
+                 k = heed::random_normal<float>(random, n, d, double(deviation)),
+                 v = heed::random_normal<float>(random, n, d, 1);
     for (const bool causal : {false, true}) {
       const auto r = run<Favor<float>>({.causal = causal}, q, k, v);
-      const auto exact = run<Favor<double>>(
-          {.causal = causal, .directions = Favor<float>({}, {d, d, 1}).directions().cast<double>()}, M(q.cast<double>()),
-          M(k.cast<double>()), M(v.cast<double>()));
+      const auto exact =
+          run<Favor<double>>({.causal = causal, .directions = Favor<float>({}, {d, d, 1}).directions().cast<double>()},
+                             Doubles(q.cast<double>()), Doubles(k.cast<double>()), Doubles(v.cast<double>()));
       const double size = 1 + double(deviation) * double(deviation) * 8 * 3;  // of an exponent
       EXPECT_LT((r.first.cast<double>() - exact.first).cwiseAbs().maxCoeff(), 4e-6 * size) << deviation << causal;
-      EXPECT_LT((r.second.cast<double>() - exact.second).cwiseAbs().maxCoeff(), 1e-6 * size) << deviation << causal;
+      EXPECT_LT((r.second.cast<double>() - exact.second).cwiseAbs().maxCoeff(), 1e-6 * (4 + size))
+          << deviation << causal;
     }
-    const F opposite = -q.topRows(1);
-    const auto r = run<Favor<float>>({}, F(q.topRows(1)), opposite, F(v.topRows(1)));
+    const Floats opposite = -q.topRows(1);
+    const auto r = run<Favor<float>>({}, Floats(q.topRows(1)), opposite, Floats(v.topRows(1)));
     EXPECT_LT((r.first - v.topRows(1)).cwiseAbs().maxCoeff(), 1e-5) << deviation;
     EXPECT_TRUE(std::isfinite(r.second(0, 0)));
   }

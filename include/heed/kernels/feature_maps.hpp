@@ -35,7 +35,7 @@ struct SoftmaxFeatures {
 /// - `check()`, if there is one, throws OptionError.
 template <class T, class S>
 concept FeatureMap = std::same_as<T, SoftmaxFeatures> ||
-    (std::copy_constructible<T> && requires(const T t, const S* u, S* row, Index n) {
+    (std::copy_constructible<T>&& requires(const T t, const S* u, S* row, Index n) {
       { T::projects } -> std::convertible_to<bool>;
       t.map(row, n);
       t.pull(u, row, n);

@@ -36,8 +36,7 @@ class FeatureRows {
         factor *= static_cast<S>(std::sqrt(1 - 4 * map.bound));
         const double common = static_cast<double>(d) / 4 * std::log1p(-4 * map.bound);
         for (Index r = 0; r < m_; ++r)
-          bias_(r) =
-              static_cast<S>(map.bound * directions.row(r).template cast<double>().squaredNorm() + common);
+          bias_(r) = static_cast<S>(map.bound * directions.row(r).template cast<double>().squaredNorm() + common);
       }
       w_.setZero(m_, detail::packet_padded<S>(d));
       w_.leftCols(d) = factor * directions;
@@ -80,9 +79,8 @@ class FeatureRows {
       if (map_.epsilon > 0) {  // y = log(e^b + epsilon), so db = dy / (1 + epsilon e^-b)
         exponents(x, ld, rows, true, u, t);
         for (Index i = 0; i < rows; ++i)
-          for_each_feature([&](Index r) {
-            g[i * stride() + r] /= S(1) + std::exp(log_epsilon() - u[i * stride() + r]);
-          });
+          for_each_feature(
+              [&](Index r) { g[i * stride() + r] /= S(1) + std::exp(log_epsilon() - u[i * stride() + r]); });
       }
       for (Index i = 0; i < rows; ++i) {
         S* const row = g + i * stride();

@@ -23,12 +23,12 @@ namespace detail {
 /// Buffers of the backward pass.
 template <class S>
 struct LinearBackwardScratch {
-  S *fq, *fk, *g, *u;              // features of a block of queries and of keys; cotangents; for pull [rows][stride]
-  S *x, *v, *d_o, *dv, *t;         // the rows that features were made of last [rows][d]; [rows][padded d_v], three of
-                                   // them; [rows][padded d]
-  S *vt, *kt, *a, *da, *finite;    // of a chunk: transposed values and features of keys; weights and their cotangents
-  S *h, *divisor, *delta;          // of each row of a block: see load_rows
-  S* alpha;                        // [stride]
+  S *fq, *fk, *g, *u;            // features of a block of queries and of keys; cotangents; for pull [rows][stride]
+  S *x, *v, *d_o, *dv, *t;       // the rows that features were made of last [rows][d]; [rows][padded d_v], three of
+                                 // them; [rows][padded d]
+  S *vt, *kt, *a, *da, *finite;  // of a chunk: transposed values and features of keys; weights and their cotangents
+  S *h, *divisor, *delta;        // of each row of a block: see load_rows
+  S* alpha;                      // [stride]
 
   /// Calls take(count) -> pointer for every buffer: the only list of them.
   template <class Take>
@@ -179,17 +179,15 @@ struct LinearBackward {
     }
   }
   void add_scaled(const S* f, S factor, S* z) {
-    for (Index r = 0; r < stride(); r += lanes<S>)
-      store<S>(z + r, pmadd(load(f + r), broadcast(factor), load(z + r)));
+    for (Index r = 0; r < stride(); r += lanes<S>) store<S>(z + r, pmadd(load(f + r), broadcast(factor), load(z + r)));
   }
   /// The cotangents of the products within a chunk: da_ij = do_i.v_j - delta_i where row i sees key j.
   void chunk_cotangents(Index at, Index n) {
     const Index width = packet_padded<S>(n);
     pack_transposed(n, d_v(), scratch.v + at * padded(), padded(), scratch.vt, width);
     for_each_strip(n, [&](Index r, Index m) {
-      tile_product<Operand::plain>(m, packet_padded<S>(r + m) / lanes<S>, d_v(),
-                                   scratch.d_o + (at + r) * padded(), padded(), scratch.vt, width,
-                                   scratch.da + r * width, width, Start::zero);
+      tile_product<Operand::plain>(m, packet_padded<S>(r + m) / lanes<S>, d_v(), scratch.d_o + (at + r) * padded(),
+                                   padded(), scratch.vt, width, scratch.da + r * width, width, Start::zero);
     });
     for (Index i = 0; i < n; ++i)
       for (Index j = 0; j <= i; ++j) scratch.da[i * width + j] -= scratch.delta[at + i];
@@ -237,9 +235,7 @@ struct LinearBackward {
                                       scratch.d_o + at * padded(), padded(), rows.s, padded(), Start::add);
   }
   /// R^T, where s^T was: that sweep is over.
-  void transpose_sums() {
-    pack_transposed(stride(), d_v(), rows.s, padded(), keys.s, stride());
-  }
+  void transpose_sums() { pack_transposed(stride(), d_v(), rows.s, padded(), keys.s, stride()); }
   /// g and dv of keys [at, at + n) of the block, as far as the sums go: V R^T - rho^T, and phi R.
   void read_rows(Index at, Index n) {
     start_cotangents(n, nullptr, rows.z, scratch.g + at * stride());
@@ -289,10 +285,9 @@ struct LinearBackward {
       product_where_seen<Operand::transposed>(m, feature_packets(), n - c, scratch.da + corner, width,
                                               fq + c * stride(), stride(), scratch.g + (at + c) * stride(), stride(),
                                               Start::add, none, scratch.finite, seen);
-      product_where_seen<Operand::transposed>(m, packets(), n - c, scratch.a + corner, width,
-                                              scratch.d_o + (at + c) * padded(), padded(),
-                                              scratch.dv + (at + c) * padded(), padded(), Start::add, none,
-                                              scratch.finite, seen);
+      product_where_seen<Operand::transposed>(
+          m, packets(), n - c, scratch.a + corner, width, scratch.d_o + (at + c) * padded(), padded(),
+          scratch.dv + (at + c) * padded(), padded(), Start::add, none, scratch.finite, seen);
     });
     add_rows(at, n);
   }

@@ -24,12 +24,12 @@ namespace detail {
 /// Buffers of the forward pass.
 template <class S>
 struct LinearForwardScratch {
-  S *fq, *fk;           // features of a block of queries and of keys [rows][stride]
-  S *kt, *a;            // those of the keys, transposed [stride][rows]; their products with the queries' [rows][rows]
-  S *x, *v;             // a block of queries or keys [rows][d], and of values [rows][padded d_v]
-  S *o, *finite;        // sums of a block [rows][padded d_v]; see product_where_seen
-  S *h, *m, *den;       // of each row of a block
-  S* alpha;             // [stride]
+  S *fq, *fk;      // features of a block of queries and of keys [rows][stride]
+  S *kt, *a;       // those of the keys, transposed [stride][rows]; their products with the queries' [rows][rows]
+  S *x, *v;        // a block of queries or keys [rows][d], and of values [rows][padded d_v]
+  S *o, *finite;   // sums of a block [rows][padded d_v]; see product_where_seen
+  S *h, *m, *den;  // of each row of a block
+  S* alpha;        // [stride]
 
   /// Calls take(count) -> pointer for every buffer: the only list of them.
   template <class Take>
@@ -242,8 +242,8 @@ void linear_forward(const FeatureRows<S, Map>& features, bool causal, const Qkv<
   const Arena::Frame frame(arena);
   const Index n_q = in.q.rows(), n_k = in.k.rows(), d_v = in.v.cols(), stride = features.stride();
   const auto take = [&](Index count) { return arena.take<S>(count); };
-  const detail::LinearForward<S, Map> run{features, d_v, {stride, features.dim(), d_v, causal, take},
-                                          detail::take_sums<S>(stride, d_v, take)};
+  const detail::LinearForward<S, Map> run{
+      features, d_v, {stride, features.dim(), d_v, causal, take}, detail::take_sums<S>(stride, d_v, take)};
   detail::clear(run.sums, stride, run.padded());
   const Index empty = n_k == 0 ? n_q : causal ? std::max<Index>(0, n_q - n_k) : 0;
   for (Index i = 0; i < empty; ++i) {

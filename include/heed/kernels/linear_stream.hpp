@@ -23,9 +23,10 @@ LinearSums<S> sums_at(S* at, Index stride, Index d_v) {
 /// One running stream of one key/value head.
 template <class S>
 struct LinearStream {
-  Vector<S> now;     // sums over all keys
-  Vector<S> before;  // without the last chunk, if that was longer than one token: its first rows do not see its last keys
-  Arena scratch;     // of append
+  Vector<S> now;  // sums over all keys
+  Vector<S>
+      before;     // without the last chunk, if that was longer than one token: its first rows do not see its last keys
+  Arena scratch;  // of append
 
   LinearStream(Index stride, Index d, Index d_v, Index longest_chunk)
       : now(stride * (detail::packet_padded<S>(d_v) + 3)), before(longest_chunk > 1 ? now.size() : 0) {

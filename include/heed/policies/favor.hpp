@@ -67,9 +67,7 @@ class Favor {
   struct Cache {};
   using State = LinearStream<S>;
 
-  static std::vector<Preset<Options>> presets() {
-    return {{"m:256", {}, 65536}, {"m:256", {.causal = true}, 65536}};
-  }
+  static std::vector<Preset<Options>> presets() { return {{"m:256", {}, 65536}, {"m:256", {.causal = true}, 65536}}; }
 
   Favor(const Options& options, HeadShape shape)
       : options_(checked(options, shape)),
@@ -83,7 +81,8 @@ class Favor {
   Causality causality() const { return options_.causal ? Causality::strict : Causality::none; }
   Cost cost(CallShape call) const {
     const bool none = call.queries == 0 || call.keys == 0;
-    const double n_q = none ? 0 : static_cast<double>(options_.causal ? std::min(call.queries, call.keys) : call.queries);
+    const double n_q =
+        none ? 0 : static_cast<double>(options_.causal ? std::min(call.queries, call.keys) : call.queries);
     const double n_k = none ? 0 : static_cast<double>(call.keys);
     const double project = Map::projects ? static_cast<double>(features_.directions() * shape_.key_dim) : 0;
     const double sums = static_cast<double>(features_.width() * shape_.value_dim);
@@ -136,7 +135,9 @@ class Favor {
   }
   static Matrix<S> draw(const Options& o, Index d) {
     if (!Map::projects || o.directions.size() > 0) return o.directions;
-    return random_directions<S>(Random(o.seed), o.features, d, o.orthogonal, o.fixed_norms);
+    // A stream of their own: whoever draws weights from the same seed must not get the same numbers.
+    constexpr std::uint64_t favor = 0x6661766f72;
+    return random_directions<S>(Random(o.seed).stream(favor), o.features, d, o.orthogonal, o.fixed_norms);
   }
   static S scale(const Options& o, Index d) {
     constexpr bool softmax = FeatureRows<S, Map>::logarithmic;
