@@ -82,14 +82,14 @@ FeaturesOf mapped_features(const Grid& w, Real scale, const Grid& x, const Of& o
         size += std::abs(direction.back() * x(i, c));
       }
       const auto [value, derivative] = of(u);
-      set_feature(f, i, r, x, direction, std::log(value), 1 + size * std::abs(derivative / value), derivative / value, 0);
+      set_feature(f, i, r, x, direction, std::log(value), 1 + size * std::abs(derivative / value), derivative / value,
+                  0);
     }
   return f;
 }
 inline FeaturesOf features_of(const heed::ReluFeatures& map, const Grid& w, Real scale, const Grid& x) {
-  return mapped_features(w, scale, x, [&](Real u) {
-    return std::pair<Real, Real>((u > 0 ? u : 0) + Real(map.epsilon), u > 0 ? 1 : 0);
-  });
+  return mapped_features(
+      w, scale, x, [&](Real u) { return std::pair<Real, Real>((u > 0 ? u : 0) + Real(map.epsilon), u > 0 ? 1 : 0); });
 }
 inline FeaturesOf features_of(const heed::EluFeatures&, const Grid&, Real scale, const Grid& x) {
   return mapped_features(Grid::Identity(x.cols(), x.cols()), scale, x, [](Real u) {
@@ -124,7 +124,8 @@ inline Answer linear_attention(const Problem& in, const FeaturesOf& fq, const Fe
       for (Index r = 0; r < m && in.sees(i, j); ++r) sum += p(j, r) = std::exp(fq.log(i, r) + fk.log(j, r) - largest);
     p /= sum;
     const Real log_d = largest + std::log(sum), lse = log_d - std::log(count);
-    Real conditioning = std::sqrt(Real(n_k)) + std::sqrt(Real(m)) + std::sqrt(Real(d)) + std::sqrt(Real(d_v)) + 2 + size;
+    Real conditioning =
+        std::sqrt(Real(n_k)) + std::sqrt(Real(m)) + std::sqrt(Real(d)) + std::sqrt(Real(d_v)) + 2 + size;
     a.lse.value(i, 0) = lse;
     a.lse.gauge(i, 0) = conditioning + std::abs(lse) + std::log(count);
     Real row = -in.d_lse(i, 0), row_size = std::abs(in.d_lse(i, 0));
@@ -186,8 +187,7 @@ struct FavorCases {
                                     const std::vector<Index>& d_v, const std::vector<Index>& n_q,
                                     const std::vector<Index>& n_k) {
     std::vector<Case<P>> all;
-    for (const auto& row :
-         pairwise({2, 2, 2, 3, 4, features.size(), d.size(), d_v.size(), n_q.size(), n_k.size()})) {
+    for (const auto& row : pairwise({2, 2, 2, 3, 4, features.size(), d.size(), d_v.size(), n_q.size(), n_k.size()})) {
       Case<P> c;
       c.options.causal = row[0] == 1;
       if (row[1] == 1) c.options.scale = S(0.375);
@@ -291,8 +291,7 @@ struct FavorCases {
     const double keys = pairs > 0 ? double(c.call.keys) : 0;
     if constexpr (softmax) width *= c.options.map.hyperbolic ? 2 : 1;
     const double project = Map::projects ? m * d : 0;
-    return {(rows + keys) * (project + width * d_v),
-            2 * (rows + keys) * (project + width * d_v) + keys * width * d_v};
+    return {(rows + keys) * (project + width * d_v), 2 * (rows + keys) * (project + width * d_v) + keys * width * d_v};
   }
   static bool keys_split(const Case<P>& c) { return !c.options.causal; }
 
@@ -307,8 +306,9 @@ struct FavorCases {
     problem.scale = c.options.scale ? Real(*c.options.scale) : softmax ? 1 / std::sqrt(Real(c.shape.key_dim)) : Real(1);
     problem.sees = [&](Index i, Index j) { return sees(c, i, j); };
     const oracle::Grid w = P(c.options, c.shape).directions().template cast<Real>();
-    const auto fq = oracle::features_of(c.options.map, w, problem.scale, problem.q);
-    const auto fk = oracle::features_of(c.options.map, w, problem.scale, problem.k);
+    using oracle::features_of;
+    const auto fq = features_of(c.options.map, w, problem.scale, problem.q);
+    const auto fk = features_of(c.options.map, w, problem.scale, problem.k);
     return oracle::linear_attention(problem, fq, fk, Map::projects ? Real(fq.log.cols()) : Real(1));
   }
   template <class F>

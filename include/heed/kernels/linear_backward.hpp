@@ -73,6 +73,7 @@ struct LinearBackward {
   Index padded() const { return packet_padded<S>(d_v()); }
   Index packets() const { return padded() / lanes<S>; }
 
+  /// Features of the rows `at` of x, gathered first: rows of a head may lie a page apart.
   void make_features(ConstView<S> x, Range at, bool with_norm, S* y) {
     pack(at.size(), features.dim(), x.data() + at.begin * x.outerStride(), x.outerStride(), scratch.x, features.dim());
     features.rows(scratch.x, features.dim(), at.size(), with_norm, y, scratch.h);

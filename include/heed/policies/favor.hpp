@@ -24,7 +24,7 @@ namespace heed {
 /// mean e^(scale q.k). Products are taken in the order phi(Q) (phi(K)^T V), causal ones chunk by chunk.
 ///
 /// Cost:        m (d + d_v) multiply-adds per query and per key; saves nothing but output and log-sum-exp. A stream holds
-///              m (d_v + 3) numbers, however long it is.
+///              m (d_v + 3) numbers, however long it is (twice, if it takes chunks of more than one token).
 /// Exactness:   the kernel phi(q).phi(k) exactly. It is an unbiased estimate of e^(scale q.k), whose relative standard
 ///              deviation is below sqrt((e^(|q' + k'|^2) - 1) / m). Causality is strict.
 /// Paper:       Choromanski et al. 2020, arXiv 2009.14794: lemma 1, algorithm 1, equation 11. Bounded features:
@@ -135,7 +135,9 @@ class Favor {
   }
   static Matrix<S> draw(const Options& o, Index d) {
     if (!Map::projects || o.directions.size() > 0) return o.directions;
-    return random_directions<S>(Random(o.seed), o.features, d, o.orthogonal, o.fixed_norms);
+    // A stream of their own: whoever draws weights from the same seed must not get the same numbers.
+    constexpr std::uint64_t favor = 0x6661766f72;
+    return random_directions<S>(Random(o.seed).stream(favor), o.features, d, o.orthogonal, o.fixed_norms);
   }
   static S scale(const Options& o, Index d) {
     constexpr bool softmax = FeatureRows<S, Map>::logarithmic;
