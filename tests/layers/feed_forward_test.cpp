@@ -47,9 +47,10 @@ void expect_activations() {
       // A long double is compared with another way to compute it, which rounds as much.
       const Real eps = Real(std::numeric_limits<S>::epsilon()) * (std::is_same_v<S, Real> ? 2 : 1);
       // In the tails the error grows as that of e^(-u^2 / 2) does; there the values are small beside 1.
-      EXPECT_LE(std::abs(Real(y) - formula(a, u)), 4 * eps * (std::abs(formula(a, u)) + std::abs(Real(u)) / 64))
+      EXPECT_LE(std::abs(Real(y) - formula(a, Real(u))),
+                4 * eps * (std::abs(formula(a, Real(u))) + std::abs(Real(u)) / 64))
           << int(a) << " at " << u;
-      EXPECT_LE(std::abs(Real(d) - slope(a, u)), 6 * eps + 1e-11L)  // the difference's own error
+      EXPECT_LE(std::abs(Real(d) - slope(a, Real(u))), 6 * eps + 1e-11L)  // the difference's own error
           << "slope " << int(a) << " at " << u;
     }
 }
@@ -91,7 +92,7 @@ TEST(FeedForward, IsItsFormula) {
       const Matrix<double> value = (x * rig.p.w_value).rowwise() + rig.p.b_value.row(0);
       Matrix<double> hidden = value;
       if (gated) hidden = (x * rig.p.w_gate).rowwise() + rig.p.b_gate.row(0);
-      for (Index i = 0; i < hidden.size(); ++i) hidden.data()[i] = double(formula(a, hidden.data()[i]));
+      for (Index i = 0; i < hidden.size(); ++i) hidden.data()[i] = double(formula(a, Real(hidden.data()[i])));
       if (gated) hidden.array() *= value.array();
       const Matrix<double> expected = (hidden * rig.p.w_out).rowwise() + rig.p.b_out.row(0);
       EXPECT_LE((y - expected).cwiseAbs().maxCoeff(), 1e-13);

@@ -114,7 +114,7 @@ TEST(Rotary, TurnsPairsByTheirPosition) {
       Qkv<Buffer<double>> a, b;
       Workers workers;
       workers.prepare(1, turned.scratch(150, 150));
-      plain.forward(p, x, x, batch, a, workers);
+      plain.forward(p, view(x), view(x), batch, a, workers);
       turned.forward(p, view(x), view(x), batch, b, workers);
       const auto expect = [&](const Buffer<double>& from, const Buffer<double>& to) {
         for (Index row = 0; row < 150; ++row)

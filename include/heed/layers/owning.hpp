@@ -44,39 +44,41 @@ class Owning {
   }
   Shared init_shared(Random&) const { return {}; }
 
+  // `I` makes the return types depend on the call, so that what the layer cannot do is no error before it is asked for.
+
   /// As the layer's own: in self- and cross-attention, and token by token, where it can.
-  template <class... A>
+  template <class I = L, class... A>
   auto forward(Weights<Owning> w, A&&... arguments) const
-      -> decltype(std::declval<const L&>().forward(down(w), std::forward<A>(arguments)...)) {
+      -> decltype(std::declval<const I&>().forward(down(w), std::forward<A>(arguments)...)) {
     return inner_.forward(down(w), std::forward<A>(arguments)...);
   }
-  template <class... A>
+  template <class I = L, class... A>
   auto replay(Weights<Owning> w, A&&... arguments) const
-      -> decltype(std::declval<const L&>().replay(down(w), std::forward<A>(arguments)...)) {
+      -> decltype(std::declval<const I&>().replay(down(w), std::forward<A>(arguments)...)) {
     return inner_.replay(down(w), std::forward<A>(arguments)...);
   }
   void exchange(Cache& cache, Choices& choices) const { detail::exchange(inner_, cache, choices); }
-  template <class X, class Y, class... A>
+  template <class X, class Y, class I = L, class... A>
   auto backward(Weights<Owning> w, const X& x, const Batch& batch, Cache& cache, const Eigen::MatrixBase<Y>& dy,
                 Gradients<Owning> g, A&&... arguments) const
-      -> decltype(std::declval<const L&>().backward(down(w), x, batch, cache, dy, down(g),
+      -> decltype(std::declval<const I&>().backward(down(w), x, batch, cache, dy, down(g),
                                                     std::forward<A>(arguments)...)) {
     return inner_.backward(down(w), x, batch, cache, dy, down(g), std::forward<A>(arguments)...);
   }
-  template <class X, class M, class Y, class... A>
+  template <class X, class M, class Y, class I = L, class... A>
   auto backward(Weights<Owning> w, const X& x, const Eigen::MatrixBase<M>& memory, const Batch& batch, Cache& cache,
                 const Y& dy, Gradients<Owning> g, A&&... arguments) const
-      -> decltype(std::declval<const L&>().backward(down(w), x, memory, batch, cache, dy, down(g),
+      -> decltype(std::declval<const I&>().backward(down(w), x, memory, batch, cache, dy, down(g),
                                                     std::forward<A>(arguments)...)) {
     return inner_.backward(down(w), x, memory, batch, cache, dy, down(g), std::forward<A>(arguments)...);
   }
-  template <class... A>
-  auto start(A&&... arguments) const -> decltype(std::declval<const L&>().start(std::forward<A>(arguments)...)) {
+  template <class I = L, class... A>
+  auto start(A&&... arguments) const -> decltype(std::declval<const I&>().start(std::forward<A>(arguments)...)) {
     return inner_.start(std::forward<A>(arguments)...);
   }
-  template <class... A>
+  template <class I = L, class... A>
   auto step(Weights<Owning> w, A&&... arguments) const
-      -> decltype(std::declval<const L&>().step(down(w), std::forward<A>(arguments)...)) {
+      -> decltype(std::declval<const I&>().step(down(w), std::forward<A>(arguments)...)) {
     return inner_.step(down(w), std::forward<A>(arguments)...);
   }
 

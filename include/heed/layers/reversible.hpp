@@ -336,7 +336,8 @@ class ReversibleStack {
     double error = 0, largest = 0;
     for (const Segment s : batch.q) {
       if (s.size == 0) continue;
-      const auto now = xy.middleRows(s.begin, s.size), then = x.middleRows(s.begin, s.size);
+      const auto now = xy.middleRows(s.begin, s.size);
+      const auto then = x.middleRows(s.begin, s.size);
       error = std::max(error, static_cast<double>((now - then).cwiseAbs().maxCoeff()));
       largest = std::max(largest, static_cast<double>(then.cwiseAbs().maxCoeff()));
     }
