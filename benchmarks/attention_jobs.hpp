@@ -63,18 +63,25 @@ std::string verdict(double error, Index n) {
   return s.str();
 }
 
+/// What a case does to the learned parameters of head h, once they are drawn; null for nothing.
+template <AttentionPolicy P>
+using Adjust = void (*)(Index h, typename P::Params& params);
+
 /// One layer's heads on one sequence: forward and backward.
 template <AttentionPolicy P>
 class Heads {
  public:
-  Heads(const typename P::Options& options, const Name& name, const Text& text, bool backward)
+  Heads(const typename P::Options& options, const Name& name, const Text& text, bool backward, Adjust<P> adjust)
       : policy_(options, HeadShape{d_head, d_head, name.heads}),
         layout_{name.heads, name.heads, d_head, d_head},
         batch_(Batch::one(name.n)),
         fields_(project<P>(text, name.n, name.heads, name.heads)),
         caches_(static_cast<std::size_t>(name.heads)) {
     Random random = Random(1).stream(2);
-    for (Index h = 0; h < name.heads; ++h) params_.push_back(policy_.init(random));
+    for (Index h = 0; h < name.heads; ++h) {
+      params_.push_back(policy_.init(random));
+      if (adjust != nullptr) adjust(h, params_.back());
+    }
     shared_ = policy_.init_shared(random);
     const CallShape call{name.n, name.n};
     for (auto& cache : caches_) policy_.reserve(call, cache);
@@ -125,14 +132,20 @@ class Heads {
   }
 
   bool causal() const { return policy_.causality() != Causality::none; }
-  double forward_work() const { return cost().forward * static_cast<double>(layout_.heads); }
-  double backward_work() const { return cost().backward * static_cast<double>(layout_.heads); }
+  double forward_work() const {
+    return total([](const Cost& c) { return c.forward; });
+  }
+  double backward_work() const {
+    return total([](const Cost& c) { return c.backward; });
+  }
   /// Multiply-adds of forward over those of dense attention: for a sparse variant, the fraction of pairs that it visits.
   double of_dense() const {
     const double n = static_cast<double>(batch_.queries(0).size);
-    return cost().forward / (n * n * 2 * d_head);
+    return forward_work() / (static_cast<double>(layout_.heads) * n * n * 2 * d_head);
   }
-  double saved() const { return static_cast<double>(cost().saved) * static_cast<double>(layout_.heads); }
+  double saved() const {
+    return total([](const Cost& c) { return static_cast<double>(c.saved); });
+  }
 
   /// Of the last forward, on rows of all heads.
   double forward_error() {
@@ -160,7 +173,20 @@ class Heads {
   }
 
  private:
-  Cost cost() const { return policy_.cost({batch_.queries(0).size, batch_.keys(0).size}); }
+  Cost cost(Index h) const {
+    const CallShape call{batch_.queries(0).size, batch_.keys(0).size};
+    if constexpr (HeadCostPolicy<P>)
+      return policy_.cost(head(h), call);
+    else
+      return policy_.cost(call);
+  }
+  /// Over all heads.
+  template <class F>
+  double total(const F& f) const {
+    double sum = 0;
+    for (Index h = 0; h < layout_.heads; ++h) sum += f(cost(h));
+    return sum;
+  }
   Head<P> head(Index h) const { return {params_[static_cast<std::size_t>(h)], shared_, context_, 0, h}; }
   Out<float> out(Index h) {
     return {block(mixed_.view(), 0, h * d_head, mixed_.rows(), d_head),
@@ -195,8 +221,8 @@ void measure_scaling(Job& job, F&& run_with) {
 }
 
 template <AttentionPolicy P>
-Job forward_job(const typename P::Options& options, const Name& name, const Text& text) {
-  auto heads = std::make_shared<Heads<P>>(options, name, text, false);
+Job forward_job(const typename P::Options& options, const Name& name, const Text& text, Adjust<P> adjust) {
+  auto heads = std::make_shared<Heads<P>>(options, name, text, false, adjust);
   Workers& workers = heads->workers(name.workers);
   Job job{.multiply_adds = heads->forward_work(),
           .tokens = static_cast<double>(name.n),
@@ -217,8 +243,8 @@ Job forward_job(const typename P::Options& options, const Name& name, const Text
 }
 
 template <AttentionPolicy P>
-Job backward_job(const typename P::Options& options, const Name& name, const Text& text) {
-  auto heads = std::make_shared<Heads<P>>(options, name, text, true);
+Job backward_job(const typename P::Options& options, const Name& name, const Text& text, Adjust<P> adjust) {
+  auto heads = std::make_shared<Heads<P>>(options, name, text, true, adjust);
   Workers& workers = heads->workers(name.workers);
   heads->forward(workers);
   Job job{.multiply_adds = heads->backward_work(),

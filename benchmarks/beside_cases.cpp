@@ -3,6 +3,7 @@
 #include "policy_cases.hpp"
 
 #include <heed/patterns/window.hpp>
+#include <heed/policies/adaptive_span.hpp>
 #include <heed/policies/tiled.hpp>
 
 /// What is measured beside the registry.
@@ -51,6 +52,12 @@ class NoAttention {
   HeadShape shape_;
 };
 
+/// Eight heads that have learned spans of 64 to 1104 tokens, 314 in the mean, out of 8192.
+void mixed_spans(Index h, AdaptiveSpan<float>::Params& params) {
+  static constexpr float spans[] = {64, 64, 128, 128, 256, 256, 512, 1104};
+  params.span(0, 0) = spans[h % 8] / 8192;
+}
+
 /// A window as a user would write it.
 struct OwnWindow {
   Index w = 0;
@@ -65,6 +72,7 @@ struct OwnWindow {
 
 void add_beside(std::vector<Case>& all) {
   add_policy<NoAttention<float>>(all);
+  add_preset<AdaptiveSpan<float>>({"spans:mixed", {.max_span = 8192}}, all, mixed_spans);
   std::vector<Case> patterns;
   add_preset<Tiled<float, Window>>({"pattern:window", {.pattern = Window(256, 256)}, longest_pass, true}, patterns);
   add_preset<Tiled<float, OwnWindow>>({"pattern:own", {.pattern = {256}}, longest_pass, true}, patterns);

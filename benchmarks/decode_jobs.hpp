@@ -19,14 +19,17 @@ namespace heed::bench {
 template <StreamingPolicy P>
 class Stream {
  public:
-  Stream(const typename P::Options& options, const Name& name, const Text& text)
+  Stream(const typename P::Options& options, const Name& name, const Text& text, Adjust<P> adjust)
       : policy_(options, HeadShape{d_head, d_head, name.heads}),
         layout_{name.heads, name.kv_heads > 0 ? name.kv_heads : name.heads, d_head, d_head},
         run_(std::max<Index>(1, name.n / 64)),
         n_(name.n),
         fields_(project<P>(text, name.n, name.heads, layout_.kv_heads)) {
     Random random = Random(1).stream(2);
-    for (Index h = 0; h < name.heads; ++h) params_.push_back(policy_.init(random));
+    for (Index h = 0; h < name.heads; ++h) {
+      params_.push_back(policy_.init(random));
+      if (adjust != nullptr) adjust(h, params_.back());
+    }
     shared_ = policy_.init_shared(random);
     const CallShape call{layout_.group(), name.n};
     scratch_.prepare(1, policy_.cost(call).forward_scratch);
@@ -53,8 +56,15 @@ class Stream {
   /// Multiply-adds of a run.
   double work() const {
     double sum = 0;
-    for (Index i = 0; i < run_; ++i) sum += policy_.cost(CallShape{1, n_ - run_ + i + 1}).forward;
-    return sum * static_cast<double>(layout_.heads);
+    for (Index h = 0; h < layout_.heads; ++h)
+      for (Index i = 0; i < run_; ++i) {
+        const CallShape call{1, n_ - run_ + i + 1};
+        if constexpr (HeadCostPolicy<P>)
+          sum += policy_.cost(head(h), call).forward;
+        else
+          sum += policy_.cost(call).forward;
+      }
+    return sum;
   }
   /// Bytes of keys and values that a run must read.
   double bytes() const {
@@ -117,8 +127,8 @@ class Stream {
 
 /// Time is per token. `of_bandwidth` is the speed at which keys and values are read, of that of a loop that only reads.
 template <StreamingPolicy P>
-Job decode_job(const typename P::Options& options, const Name& name, const Text& text) {
-  auto stream = std::make_shared<Stream<P>>(options, name, text);
+Job decode_job(const typename P::Options& options, const Name& name, const Text& text, Adjust<P> adjust) {
+  auto stream = std::make_shared<Stream<P>>(options, name, text, adjust);
   auto bandwidth = std::make_shared<ReadBandwidth>(name.kv_heads > 0 ? name.kv_heads : name.heads, name.n, d_head);
   const double tokens = static_cast<double>(stream->tokens());
   Job job{.multiply_adds = stream->work() / tokens,

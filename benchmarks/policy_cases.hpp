@@ -26,13 +26,14 @@ inline constexpr Index long_lengths[] = {32768, 65536, 131072};
 inline constexpr double longest_work = 5e12;
 
 template <RegisteredPolicy P>
-void add_preset(const Preset<typename P::Options>& preset, std::vector<Case>& all) {
+void add_preset(const Preset<typename P::Options>& preset, std::vector<Case>& all, Adjust<P> adjust = nullptr) {
   const P policy(preset.options, HeadShape{d_head, d_head, 8});
   const bool causal = policy.causality() != Causality::none;
   Name name{.pass = "forward", .subject = std::string(P::name), .options = std::string(preset.name), .causal = causal};
   const auto add = [&](auto make) {
-    all.push_back({name, preset.detail, 0,
-                   [make, options = preset.options, name](const Text& text) { return make(options, name, text); }});
+    all.push_back({name, preset.detail, 0, [make, options = preset.options, name, adjust](const Text& text) {
+                     return make(options, name, text, adjust);
+                   }});
   };
   const auto work = [&](Index n) { return 8 * policy.cost({n, n}).forward; };
   for (name.heads = 1; name.heads <= 8; name.heads += 7)
@@ -48,7 +49,7 @@ void add_preset(const Preset<typename P::Options>& preset, std::vector<Case>& al
   name.pass = "forward";
   for (const Index n : long_lengths) {
     name.n = n;
-    if (preset.longest >= longest_pass && work(n) < longest_work) add(forward_job<P>);
+    if (n <= preset.longest && work(n) < longest_work) add(forward_job<P>);
   }
 
   if constexpr (StreamingPolicy<P>) {

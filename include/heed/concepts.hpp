@@ -283,7 +283,7 @@ template <class Options>
 struct Preset {
   std::string_view name;
   Options options;
-  Index longest = 16384;
+  Index longest = 131072;
   bool detail = false;
 };
 

@@ -90,7 +90,7 @@ class AdaptiveSpan {
 
   static std::vector<Preset<Options>> presets() {
     if constexpr (per_head)
-      return {{"", {}}, {"span:314/max:8192", {.max_span = 8192, .initial_span = 314}}};
+      return {{"span:256", {.initial_span = 256}}};
     else
       return {{"", {}}};
   }

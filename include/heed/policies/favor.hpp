@@ -67,7 +67,14 @@ class Favor {
   struct Cache {};
   using State = LinearStream<S>;
 
-  static std::vector<Preset<Options>> presets() { return {{"m:256", {}, 65536}, {"m:256", {.causal = true}, 65536}}; }
+  static std::vector<Preset<Options>> presets() {
+    return {{"m:256", {}},
+            {"m:256", {.causal = true}},
+            {"m:64", {.features = 64}, 65536, true},
+            {"m:128", {.features = 128}, 65536, true},
+            {"m:512", {.features = 512}, 65536, true},
+            {"m:1024", {.features = 1024}, 65536, true}};
+  }
 
   Favor(const Options& options, HeadShape shape)
       : options_(checked(options, shape)),

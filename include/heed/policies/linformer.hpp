@@ -196,7 +196,11 @@ class Linformer {
 
   static std::vector<Preset<Options>> presets() {
     constexpr Index n = 65536;
-    return {{"k:256", {.k = 256, .max_length = n}, n}, {"k:128", {.k = 128, .max_length = n}, n}};
+    return {{"k:256", {.k = 256, .max_length = n}, n},
+            {"k:128", {.k = 128, .max_length = n}, n, true},
+            {"k:512", {.k = 512, .max_length = n}, n, true},
+            {"k:1024", {.k = 1024, .max_length = n}, n, true},
+            {"k:2048", {.k = 2048, .max_length = n}, n, true}};
   }
 
   Linformer(const Options& options, HeadShape shape)

@@ -74,9 +74,11 @@ class Lsh {
   using Cache = BucketChoices;
 
   static std::vector<Preset<Options>> presets() {
-    return {{"rounds:1", {.rounds = 1}, 65536},
-            {"rounds:4", {.rounds = 4}, 65536},
-            {"rounds:1", {.causal = true, .rounds = 1}, 65536}};
+    return {{"rounds:1", {.rounds = 1}},
+            {"rounds:4", {.rounds = 4}},
+            {"rounds:1", {.causal = true, .rounds = 1}},
+            {"rounds:2", {.rounds = 2}, 65536, true},
+            {"rounds:8", {.rounds = 8}, 65536, true}};
   }
 
   Lsh(const Options& options, HeadShape shape)
