@@ -11,6 +11,7 @@
 #include <fstream>
 #include <limits>
 #include <regex>
+#include <sstream>
 
 #include "safetensors_files.hpp"
 
@@ -77,8 +78,9 @@ class Safetensors : public testing::Test {
     return at(name);
   }
   static std::string bytes(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
+    std::ostringstream all;
+    all << std::ifstream(path, std::ios::binary).rdbuf();
+    return all.str();
   }
   /// The fault of `f`, which must throw a message that `says` matches.
   template <class F>
