@@ -42,7 +42,7 @@ struct Cases<heed::LogSparse<S>> {
   static constexpr bool can_be_causal = true;
   static constexpr bool groups = true;
 
-  static std::vector<Options> sets() {
+  static std::vector<Options> kinds() {
     std::vector<Options> all(6);
     all[1].local = 7;
     all[2].local = 4;
@@ -61,9 +61,9 @@ struct Cases<heed::LogSparse<S>> {
   static std::vector<Case<P>> cases(const std::vector<Index>& d, const std::vector<Index>& d_v,
                                     const std::vector<Index>& n_q, const std::vector<Index>& n_k) {
     std::vector<Case<P>> all;
-    for (const auto& row : pairwise({sets().size(), 2, d.size(), d_v.size(), n_q.size(), n_k.size()})) {
+    for (const auto& row : pairwise({kinds().size(), 2, d.size(), d_v.size(), n_q.size(), n_k.size()})) {
       Case<P> c;
-      c.options = sets()[row[0]];
+      c.options = kinds()[row[0]];
       if (row[1] == 1) c.options.scale = S(0.375);
       c.shape = {d[row[2]], d_v[row[3]], 3};
       c.call = {n_q[row[4]], n_k[row[5]]};
@@ -84,7 +84,7 @@ struct Cases<heed::LogSparse<S>> {
   static std::vector<Case<P>> small() { return cases({1, 3, 5}, {2, 4}, {1, 2, 9}, {1, 3, 11}); }
 
   static std::vector<Options> options(Index) {
-    std::vector<Options> all = sets();
+    std::vector<Options> all = kinds();
     all[1].scale = S(0.5);
     return all;
   }
