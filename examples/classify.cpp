@@ -47,8 +47,8 @@ Examples draw(Random& random, int sequences) {
 
 int main() {
   const Token token({.vocabulary = letters + 1, .d_model = d_model, .scale = 5});
-  const Model encoder(encoder_options<Tiled<float>, LayerNorm, Rotated>(
-      {.d_model = d_model, .heads = 2, .depth = 2, .d_ff = 64}));
+  const Model encoder(
+      encoder_options<Tiled<float>, LayerNorm, Rotated>({.d_model = d_model, .heads = 2, .depth = 2, .d_ff = 64}));
   const CrossEntropy<float> cross_entropy;
   const Adam adam;
   Random random(1);
