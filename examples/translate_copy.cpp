@@ -6,123 +6,100 @@
 #include <string>
 #include <vector>
 
-/// An encoder-decoder, trained to say words backwards: the encoder reads the word, the decoder writes, token by token,
-/// what it has seen there through cross-attention.
+/// An encoder-decoder that learns to write words backwards. The encoder reads a word; the decoder writes letter by
+/// letter, and looks at the word through cross-attention. Positions are rotary: a full stop is where they count from.
 
 using namespace heed;
-using Token = Embedding<float>;  // and, as its table is tied, the output head
-using Place = Positions<float>;
-using Reader = Sequential<Place, Encoder<Tiled<float>>>;
-using Writer = Decoder<Tiled<float>>;
-constexpr Index letters = 8, stop = letters, d_model = 32, longest = 6;
+using Policy = Tiled<float>;
+using Turned = Rotary<ProjectQkv<float>>;
+using Token = Embedding<float>;
+using Reader = Encoder<Policy, LayerNorm, Turned>;
+using Writer = Decoder<Policy, Policy, LayerNorm, Turned>;
+constexpr char stop = '.';
 
 struct Translator {
-  Token::Params token;
+  Token::Params token;  // of words and translations, and of the output head
   Reader::Params reader;
-  Place::Params place;  // of what is written
   Writer::Params writer;
   template <class F, class... X>
   static void visit(F&& f, X&... x) {
     f("token", x.token...);
     f("reader", x.reader...);
-    f("place", x.place...);
     f("writer", x.writer...);
   }
 };
 
-/// Words of 2 to `longest` letters, and how they are written: `shown` is what the decoder has written before.
 struct Pairs {
-  Token::Ids words, shown;
-  std::vector<Index> lengths, written_lengths, targets;
+  Token::Ids words, shown, written;  // "word.", ".drow", "drow."
+  std::vector<Index> lengths;
 };
-Pairs draw(Random& random, int words) {
+Pairs draw(Random& random, int count) {
   Pairs p;
-  for (int w = 0; w < words; ++w) {
-    const Index n = 2 + random.below(longest - 1);
-    for (Index i = 0; i < n; ++i) p.words.push_back(static_cast<std::int32_t>(random.below(letters)));
-    p.shown.push_back(stop);  // which is the start, too
-    for (Index i = 1; i <= n; ++i) {
-      p.shown.push_back(p.words[p.words.size() - static_cast<std::size_t>(i)]);
-      p.targets.push_back(p.shown.back());
-    }
-    p.targets.push_back(stop);
-    p.lengths.push_back(n);
-    p.written_lengths.push_back(n + 1);
+  for (int i = 0; i < count; ++i) {
+    std::string word;
+    for (Index letters = 2 + random.below(5); letters > 0; --letters) word += static_cast<char>('a' + random.below(8));
+    const std::string drow(word.rbegin(), word.rend());
+    for (const char c : word + stop) p.words.push_back(c);
+    for (const char c : stop + drow) p.shown.push_back(c);
+    for (const char c : drow + stop) p.written.push_back(c);
+    p.lengths.push_back(static_cast<Index>(word.size()) + 1);
   }
   return p;
 }
 
 int main() {
-  const Token token({.vocabulary = letters + 1, .d_model = d_model, .scale = std::sqrt(double(d_model))});
-  const Place place({.d_model = d_model, .longest = longest + 1, .learned = false});
-  const EncoderSize<Tiled<float>> size{.d_model = d_model, .heads = 4, .depth = 1, .d_ff = 64};
-  EncoderSize<Tiled<float>> causal = size;
-  causal.policy.causal = true;
-  const Reader reader({{place.options(), encoder_options<Tiled<float>>(size)}});
-  const Writer writer(decoder_options<Tiled<float>>(causal));
-  const CrossEntropy<float> cross_entropy;
-  const Adam adam({.beta2 = 0.99});
+  EncoderSize<Policy, Turned> size{.d_model = 32, .heads = 4, .depth = 1, .d_ff = 64};
+  const Token token({.vocabulary = 128, .d_model = size.d_model, .scale = 5});
+  const Reader reader(encoder_options<Policy, LayerNorm, Turned>(size));
+  size.policy.causal = true;
+  const Writer writer(decoder_options<Policy, Policy, LayerNorm, Turned>(size));
   Random random(1);
-  Translator p{token.init(random), reader.init(random), place.init(random), writer.init(random)};
-  Translator g = zeros_like(p);
+  Translator p{token.init(random), reader.init(random), writer.init(random)}, g = zeros_like(p);
+  const Adam adam;
   AdamState<Translator> moments = adam.start(p);
 
   Token::Cache words_cache, shown_cache;
   Reader::Cache reader_cache;
-  Place::Cache place_cache;
   Writer::Cache writer_cache;
   CrossEntropy<float>::Cache loss_cache;
-  const Index steps = 1000;
-  const WarmUpCosine rate{.peak = 5e-3, .warm_up = 30, .total = steps};
-  for (Index step = 0; step < steps; ++step) {
+  for (int step = 0; step < 400; ++step) {
     const Pairs pairs = draw(random, 32);
-    const Batch words = Batch::ragged(pairs.lengths), shown = Batch::ragged(pairs.written_lengths),
-                across = Batch::cross(shown, words);
-    const ConstView<float> x = token.forward(p.token, pairs.words, words, words_cache);
-    const ConstView<float> memory = reader.forward(p.reader, x, words, reader_cache);
-    const ConstView<float> before = token.forward(p.token, pairs.shown, shown, shown_cache);
-    const ConstView<float> placed = place.forward(p.place, before, shown, place_cache);
-    const ConstView<float> y = writer.forward(p.writer, placed, memory, across, writer_cache);
-    const auto [loss, counted, dy] = cross_entropy(p.token.table, y, pairs.targets, loss_cache, g.token.table);
-    const auto [dplaced, dmemory] = writer.backward(p.writer, placed, memory, across, writer_cache, dy, g.writer);
-    const ConstView<float> dbefore = place.backward(p.place, before, shown, place_cache, dplaced, g.place);
-    token.backward(p.token, pairs.shown, shown, shown_cache, dbefore, g.token);
-    const ConstView<float> dx = reader.backward(p.reader, x, words, reader_cache, dmemory, g.reader);
-    token.backward(p.token, pairs.words, words, words_cache, dx, g.token);
+    const Batch batch = Batch::ragged(pairs.lengths);  // of both, as both have as many letters
+    const ConstView<float> words = token.forward(p.token, pairs.words, batch, words_cache);
+    const ConstView<float> memory = reader.forward(p.reader, words, batch, reader_cache);
+    const ConstView<float> shown = token.forward(p.token, pairs.shown, batch, shown_cache);
+    const ConstView<float> y = writer.forward(p.writer, shown, memory, batch, writer_cache);
+    const auto [loss, n, dy] = CrossEntropy<float>()(p.token.table, y, pairs.written, loss_cache, g.token.table);
+    const auto [dshown, dmemory] = writer.backward(p.writer, shown, memory, batch, writer_cache, dy, g.writer);
+    token.backward(p.token, pairs.shown, batch, shown_cache, dshown, g.token);
+    const ConstView<float> dwords = reader.backward(p.reader, words, batch, reader_cache, dmemory, g.reader);
+    token.backward(p.token, pairs.words, batch, words_cache, dwords, g.token);
     clip_norm(g, 1);
-    adam.step(p, g, moments, rate(step));
+    adam.step(p, g, moments, 5e-3);
     set_zero(g);
-    if (step % 100 == 0) std::cout << "step " << step << ": loss " << loss << "\n";
+    if (step % 50 == 0) std::cout << "step " << step << ": loss " << loss << "\n";
   }
 
-  // Greedy decoding of words it may never have seen, token by token.
+  // Greedy decoding: a state holds what has been written, so that a letter costs one row.
   const auto translate = [&](const Token::Ids& word) {
-    const Batch words = Batch::one(static_cast<Index>(word.size())), next = Batch::one(1);
-    const Matrix<float> memory =
-        reader.forward(p.reader, token.forward(p.token, word, words, words_cache), words, reader_cache);
-    Place::State places = place.start(1, longest + 1);
-    Writer::State state = writer.start(1, longest + 1);
-    Token::Ids written;
-    for (Index last = stop; written.size() < longest;) {
-      const ConstView<float> x = place.step(
-          p.place, places, token.forward(p.token, {static_cast<std::int32_t>(last)}, next, shown_cache), next);
-      const ConstView<float> y = writer.step(p.writer, state, x, memory, Batch::cross(next, words));
-      token.logits(p.token, y, next, shown_cache).row(0).maxCoeff(&last);
-      if (last == stop) break;
-      written.push_back(static_cast<std::int32_t>(last));
+    const Batch whole = Batch::one(static_cast<Index>(word.size())), next = Batch::one(1);
+    const ConstView<float> words = token.forward(p.token, word, whole, words_cache);
+    const ConstView<float> memory = reader.forward(p.reader, words, whole, reader_cache);
+    Writer::State state = writer.start(/*sequences=*/1, /*capacity=*/8);
+    std::string written;
+    for (Index c = stop; written.size() < 8 && !written.ends_with(stop); written += static_cast<char>(c)) {
+      const ConstView<float> x = token.forward(p.token, {static_cast<std::int32_t>(c)}, next, shown_cache);
+      const ConstView<float> y = writer.step(p.writer, state, x, memory, Batch::cross(next, whole));
+      token.logits(p.token, y, next, shown_cache).row(0).maxCoeff(&c);
     }
     return written;
   };
-  const auto spell = [](const Token::Ids& word) {
-    std::string text;
-    for (const std::int32_t letter : word) text += static_cast<char>('a' + letter);
-    return text;
-  };
   int right = 0;
-  for (int word = 0; word < 100; ++word) {
-    const Token::Ids one = draw(random, 1).words, written = translate(one);
-    right += std::equal(one.rbegin(), one.rend(), written.begin(), written.end());
-    if (word < 5) std::cout << spell(one) << " -> " << spell(written) << "\n";
+  for (int i = 0; i < 100; ++i) {
+    const Pairs pair = draw(random, 1);
+    const std::string word(pair.words.begin(), pair.words.end()), written = translate(pair.words);
+    right += written == std::string(pair.written.begin(), pair.written.end());
+    if (i < 5) std::cout << word << " -> " << written << "\n";
   }
   std::cout << right << " of 100 words right\n";
   return right >= 90 ? 0 : 1;
