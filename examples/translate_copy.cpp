@@ -62,7 +62,9 @@ int main() {
   Reader::Cache reader_cache;
   Writer::Cache writer_cache;
   CrossEntropy<float>::Cache loss_cache;
-  for (int step = 0; step < 400; ++step) {
+  const int steps = 400;
+  const WarmUpCosine rate{.peak = 5e-3, .warm_up = 20, .total = steps};
+  for (int step = 0; step < steps; ++step) {
     const Pairs pairs = draw(random, 32);
     const Batch batch = Batch::ragged(pairs.lengths);  // of both, as both have as many letters
     const ConstView<float> words = token.forward(p.token, pairs.words, batch, words_cache);
@@ -75,7 +77,7 @@ int main() {
     const ConstView<float> dwords = reader.backward(p.reader, words, batch, reader_cache, dmemory, g.reader);
     token.backward(p.token, pairs.words, batch, words_cache, dwords, g.token);
     clip_norm(g, 1);
-    adam.step(p, g, moments, 5e-3);
+    adam.step(p, g, moments, rate(step));
     set_zero(g);
     if (step % 50 == 0) std::cout << "step " << step << ": loss " << loss << "\n";
   }
