@@ -72,7 +72,7 @@ int main() {
   CrossEntropy<float>::Cache loss_cache;
   Buffer<float> pooled, dpooled;
   double before = 0, now = 0;
-  for (int step = 0; step <= 100; ++step) {
+  for (int step = 0; step <= 125; ++step) {
     const Examples e = draw(random, 48);  // new ones every time: none has been trained on
     const Batch batch = Batch::ragged(e.lengths);
     const ConstView<float> x = token.forward(p.token, e.ids, batch, token_cache);
