@@ -155,19 +155,27 @@ typename AllAttentionEncoder<P, NormOf, Projection>::Options all_attention_encod
   return o;
 }
 template <AttentionPolicy P, template <class> class NormOf = LayerNorm, class Projection = typename P::Projection>
-typename ReversibleEncoder<P, NormOf, Projection>::Options reversible_encoder_options(
+typename ReversibleEncoderLayer<P, NormOf, Projection>::Options reversible_encoder_layer_options(
     const EncoderSize<P, Projection>& s) {
   using S = typename P::Scalar;
   const auto norm = detail::norm_options<NormOf<S>>(s);
+  typename ReversibleEncoderLayer<P, NormOf, Projection>::Options o;
+  o.f.layers = {norm, detail::attention_options<Attention<P, Projection>>(s, s.policy, s.projection)};
+  o.g.layers = {norm, detail::feed_forward_options<S>(s)};
+  o.threads = s.threads;
+  return o;
+}
+template <AttentionPolicy P, template <class> class NormOf = LayerNorm, class Projection = typename P::Projection>
+typename ReversibleEncoder<P, NormOf, Projection>::Options reversible_encoder_options(
+    const EncoderSize<P, Projection>& s) {
   typename ReversibleEncoder<P, NormOf, Projection>::Options o;
   auto& stack = std::get<1>(o.layers);
   stack.depth = s.depth;
-  stack.threads = stack.layer.threads = s.threads;
-  stack.layer.f.layers = {norm, detail::attention_options<Attention<P, Projection>>(s, s.policy, s.projection)};
-  stack.layer.g.layers = {norm, detail::feed_forward_options<S>(s)};
+  stack.threads = s.threads;
+  stack.layer = reversible_encoder_layer_options<P, NormOf, Projection>(s);
   std::get<0>(o.layers) = {s.d_model, s.threads};
   std::get<2>(o.layers) = {s.d_model, s.threads};
-  std::get<3>(o.layers) = norm;
+  std::get<3>(o.layers) = detail::norm_options<NormOf<typename P::Scalar>>(s);
   return o;
 }
 /// `s.policy` is that of the attention in x, which should be causal; `cross` that of the attention to the memory.

@@ -3,6 +3,7 @@
 #pragma once
 #include <heed/attend.hpp>
 #include <heed/attention.hpp>
+#include <heed/core/bytes.hpp>
 #include <heed/encoder.hpp>
 #include <heed/io/pattern_picture.hpp>
 #include <heed/kernels/merge.hpp>

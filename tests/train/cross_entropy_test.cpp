@@ -94,6 +94,20 @@ TEST(CrossEntropy, HasTheSameBitsForAnyChunkAndThreads) {
   }
 }
 
+TEST(CrossEntropy, TakesTokensAsTargets) {
+  const Inputs in = draw(9, 5, 4);
+  const std::vector<Index> t = targets(9, 4);
+  const std::vector<std::int32_t> tokens(t.begin(), t.end());
+  Matrix<double> dw = in.w * 0, dw_tokens = dw;
+  heed::CrossEntropy<double>::Cache cache, cache_tokens;
+  const auto of = heed::CrossEntropy<double>()(in.w, in.x, t, cache, dw),
+             of_tokens = heed::CrossEntropy<double>()(in.w, in.x, tokens, cache_tokens, dw_tokens);
+  EXPECT_EQ(of_tokens.loss, of.loss);
+  EXPECT_EQ(of_tokens.tokens, of.tokens);
+  EXPECT_EQ(Matrix<double>(of_tokens.dx), Matrix<double>(of.dx));
+  EXPECT_EQ(dw_tokens, dw);
+}
+
 TEST(CrossEntropy, LargeLogitsStayFinite) {
   const Matrix<float> w = (Matrix<float>(2, 1) << 1e18f, -1e18f).finished(),
                       x = (Matrix<float>(2, 1) << 1e18f, -1e18f).finished();

@@ -1,9 +1,11 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <heed/core/bytes.hpp>
 #include <heed/core/types.hpp>
 
 #include <algorithm>
+#include <cstddef>
 
 namespace heed {
 
@@ -36,6 +38,8 @@ class KeyPanels {
   }
   Index size() const { return size_; }
   Index dim() const { return d_; }
+  /// Bytes held.
+  std::size_t bytes() const { return heed::bytes(store_); }
   /// The panel that holds key j.
   const S* panel(Index j) const { return store_.data() + j / width * width * d_; }
 

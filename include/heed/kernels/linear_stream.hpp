@@ -1,9 +1,11 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <heed/core/bytes.hpp>
 #include <heed/kernels/linear_forward.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <type_traits>
 
 /// Linear attention token by token: the sums over all keys so far, which do not grow.
@@ -33,6 +35,8 @@ struct LinearStream {
     detail::clear(detail::sums_at(now.data(), stride, d_v), stride, detail::packet_padded<S>(d_v));
     scratch.reserve(linear_forward_scratch<S>(stride, d, d_v, false));
   }
+  /// Bytes held.
+  std::size_t bytes() const { return heed::bytes(now) + heed::bytes(before) + scratch.bytes(); }
 };
 
 /// Takes the rows of k and v as the next keys.

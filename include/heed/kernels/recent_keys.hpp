@@ -1,9 +1,11 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <heed/core/bytes.hpp>
 #include <heed/core/fields.hpp>
 
 #include <algorithm>
+#include <cstddef>
 
 namespace heed {
 
@@ -35,6 +37,8 @@ class RecentKeys {
   }
   ConstView<S> k() const { return block(k_, 0, 0, size_, k_.cols()); }
   ConstView<S> v() const { return block(v_, 0, 0, size_, v_.cols()); }
+  /// Bytes held.
+  std::size_t bytes() const { return heed::bytes(k_) + heed::bytes(v_); }
 
  private:
   Index reach_ = 0, size_ = 0;

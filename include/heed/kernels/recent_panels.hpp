@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <heed/core/bytes.hpp>
 #include <heed/kernels/key_panels.hpp>
 
 #include <algorithm>
@@ -38,6 +39,8 @@ class RecentPanels {
   ConstView<S> values() const { return block(v_, 0, 0, k_.size(), v_.cols()); }
   /// Tokens that there is room for.
   Index room() const { return room_; }
+  /// Bytes held.
+  std::size_t bytes() const { return k_.bytes() + heed::bytes(v_); }
 
  private:
   static constexpr Index panel = KeyPanels<S>::width;

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <limits>
 #include <utility>
@@ -47,21 +48,23 @@ class CrossEntropy {
     require<OptionError>(options.threads >= 1, "options.threads: at least 1 expected, came ", options.threads);
   }
 
-  /// `targets[i]` is the class of row i of x, or -1 for none. Adds to the gradient dw.
-  template <class X>
-  Result operator()(const Matrix<S>& w, const Eigen::MatrixBase<X>& x, const std::vector<Index>& targets, Cache& cache,
+  /// `targets[i]` is the class of row i of x, or -1 for none: numbers of any signed type, so that tokens are targets as
+  /// they are. Adds to the gradient dw.
+  template <class X, std::signed_integral Id = Index>
+  Result operator()(const Matrix<S>& w, const Eigen::MatrixBase<X>& x, const std::vector<Id>& targets, Cache& cache,
                     Matrix<S>& dw) const {
     return run(w, front_door<S>(x, "x"), targets, cache, &dw);
   }
   /// The loss alone.
-  template <class X>
-  Result operator()(const Matrix<S>& w, const Eigen::MatrixBase<X>& x, const std::vector<Index>& targets,
+  template <class X, std::signed_integral Id = Index>
+  Result operator()(const Matrix<S>& w, const Eigen::MatrixBase<X>& x, const std::vector<Id>& targets,
                     Cache& cache) const {
     return run(w, front_door<S>(x, "x"), targets, cache, nullptr);
   }
 
  private:
-  Result run(const Matrix<S>& w, ConstView<S> x, const std::vector<Index>& targets, Cache& c, Matrix<S>* dw) const {
+  template <class Id>
+  Result run(const Matrix<S>& w, ConstView<S> x, const std::vector<Id>& targets, Cache& c, Matrix<S>* dw) const {
     const Index n = x.rows(), d = x.cols(), classes = w.rows();
     require<ShapeError>(classes >= 1 && w.cols() == d, "w: one or more rows of ", d, " columns expected, came [",
                         w.rows(), ", ", w.cols(), "]");
