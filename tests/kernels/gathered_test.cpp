@@ -28,7 +28,7 @@ struct Results {
   double distance(const Results& other) const {
     double most = 0;
     const auto add = [&](const auto& a, const auto& b) {
-      if (a.size() > 0) most = std::max(most, (a - b).cwiseAbs().maxCoeff());
+      if (a.size() > 0) most = std::max(most, (a - b).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>());
     };
     add(o, other.o);
     add(dq, other.dq);

@@ -50,8 +50,9 @@ struct SurvivesExtremes {
       const auto& given = set_of<P>(run.in.fields, s).v;
       const heed::Matrix<S> value = averaged_values(c, run.in, s);
       for (heed::Index j = 0; j < value.cols(); ++j) {
-        const S low = value.col(j).minCoeff(), high = value.col(j).maxCoeff();
-        const S size = std::max({std::abs(low), std::abs(high), reach * given.col(j).cwiseAbs().maxCoeff()});
+        const S low = value.col(j).minCoeff(), high = value.col(j).template maxCoeff<Eigen::PropagateNaN>();
+        const S size = std::max(
+            {std::abs(low), std::abs(high), reach * given.col(j).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>()});
         const S slack =
             64 * std::numeric_limits<S>::epsilon() * size * static_cast<S>(std::sqrt(double(c.call.keys)) + 1) / 8;
         for (heed::Index i = 0; i < run.out.o.rows(); ++i) {

@@ -95,7 +95,7 @@ TEST(FeedForward, IsItsFormula) {
       for (Index i = 0; i < hidden.size(); ++i) hidden.data()[i] = double(formula(a, Real(hidden.data()[i])));
       if (gated) hidden.array() *= value.array();
       const Matrix<double> expected = (hidden * rig.p.w_out).rowwise() + rig.p.b_out.row(0);
-      EXPECT_LE((y - expected).cwiseAbs().maxCoeff(), 1e-13);
+      EXPECT_LE((y - expected).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13);
     }
 }
 

@@ -98,6 +98,6 @@ TEST(FavorMaps, EluIsTheLinearTransformer) {
   const heed::Favor<double, heed::EluFeatures> policy({}, {4, 3, 1});
   heed::HeadCache<heed::Favor<double, heed::EluFeatures>> cache;
   const auto r = heed::attend(policy, q, k, v, cache);
-  EXPECT_LT((r.o - expected).cwiseAbs().maxCoeff(), 1e-14);
-  EXPECT_LT((r.lse.array().exp() - a.rowwise().sum().array()).abs().maxCoeff(), 1e-13);
+  EXPECT_LT((r.o - expected).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-14);
+  EXPECT_LT((r.lse.array().exp() - a.rowwise().sum().array()).abs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13);
 }

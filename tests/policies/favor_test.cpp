@@ -22,7 +22,7 @@ TEST(Favor, EqualKeysAndEqualValues) {
   for (const bool causal : {false, true}) {
     const Doubles same =
         run<Favor<double>>({.features = 20, .causal = causal}, q, k, Doubles(Doubles::Constant(90, 4, 0.75))).first;
-    EXPECT_LT((same.array() - 0.75).abs().maxCoeff(), 1e-13);
+    EXPECT_LT((same.array() - 0.75).abs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13);
   }
 }
 
@@ -41,13 +41,15 @@ TEST(Favor, DenominatorsStayNormal) {
           run<Favor<double>>({.causal = causal, .directions = Favor<float>({}, {d, d, 1}).directions().cast<double>()},
                              Doubles(q.cast<double>()), Doubles(k.cast<double>()), Doubles(v.cast<double>()));
       const double size = 1 + double(deviation) * double(deviation) * 8 * 3;  // of an exponent
-      EXPECT_LT((r.first.cast<double>() - exact.first).cwiseAbs().maxCoeff(), 4e-6 * size) << deviation << causal;
-      EXPECT_LT((r.second.cast<double>() - exact.second).cwiseAbs().maxCoeff(), 1e-6 * (4 + size))
+      EXPECT_LT((r.first.cast<double>() - exact.first).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 4e-6 * size)
+          << deviation << causal;
+      EXPECT_LT((r.second.cast<double>() - exact.second).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(),
+                1e-6 * (4 + size))
           << deviation << causal;
     }
     const Floats opposite = -q.topRows(1);
     const auto r = run<Favor<float>>({}, Floats(q.topRows(1)), opposite, Floats(v.topRows(1)));
-    EXPECT_LT((r.first - v.topRows(1)).cwiseAbs().maxCoeff(), 1e-5) << deviation;
+    EXPECT_LT((r.first - v.topRows(1)).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-5) << deviation;
     EXPECT_TRUE(std::isfinite(r.second(0, 0)));
   }
 }

@@ -196,8 +196,8 @@ TEST(LogSparse, AWindowOverAllIsDense) {
   Arena scratch;
   sparse.forward_rows({{}, {}, {}, 0, 0}, in, {0, n}, {view(o[0]), view(lse[0])}, scratch);
   dense.forward_rows({{}, {}, {}, 0, 0}, in, {0, n}, {view(o[1]), view(lse[1])}, scratch);
-  EXPECT_LE((o[0] - o[1]).cwiseAbs().maxCoeff(), 1e-13);
-  EXPECT_LE((lse[0] - lse[1]).cwiseAbs().maxCoeff(), 1e-13);
+  EXPECT_LE((o[0] - o[1]).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13);
+  EXPECT_LE((lse[0] - lse[1]).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13);
 }
 
 TEST(LogSparse, RowsOfAnyCutAndOfStridedHeadsHaveTheSameBits) {

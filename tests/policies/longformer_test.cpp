@@ -162,10 +162,10 @@ struct OfDense {
     dq = d.q, dk = d.k, dv = d.v;
   }
   void expect_same(const M& got_o, const heed::Qkv<M>& d) const {
-    EXPECT_LT((got_o - o).cwiseAbs().maxCoeff(), 1e-14);
-    EXPECT_LT((d.q - dq).cwiseAbs().maxCoeff(), 1e-13);
-    EXPECT_LT((d.k - dk).cwiseAbs().maxCoeff(), 1e-13);
-    EXPECT_LT((d.v - dv).cwiseAbs().maxCoeff(), 1e-13);
+    EXPECT_LT((got_o - o).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-14);
+    EXPECT_LT((d.q - dq).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13);
+    EXPECT_LT((d.k - dk).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13);
+    EXPECT_LT((d.v - dv).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13);
   }
 };
 std::vector<Index> first(Index n) {
@@ -200,7 +200,7 @@ TEST(Longformer, CountsAGlobalKeyInTheWindowOnce) {
   const OfDense dense(call.in.local, call.d_o, false);
   for (Index i = 0; i < 40; ++i)
     if (i != 3 && i != 17 && i != 39) {
-      EXPECT_LT((call.o.row(i) - dense.o.row(i)).cwiseAbs().maxCoeff(), 1e-14) << i;
+      EXPECT_LT((call.o.row(i) - dense.o.row(i)).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-14) << i;
     }
 }
 TEST(Longformer, LocalRowsSeeGlobalKeysThroughTheLocalSet) {
@@ -302,7 +302,7 @@ TEST(Longformer, StreamsKeepGlobalTokens) {
     for (const Index p : globals)
       if (p < at + size) context.globals[0].push_back(p);
     const M got = layer.step(params, state, x.middleRows(at, size), heed::Batch::one(size), context);
-    EXPECT_LT((got - y.middleRows(at, size)).cwiseAbs().maxCoeff(), 1e-13) << at;
+    EXPECT_LT((got - y.middleRows(at, size)).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13) << at;
     EXPECT_LE(state.heads[0].recent.k().rows(), 5 * 3 + 6);
   }
 }

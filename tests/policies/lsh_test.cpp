@@ -274,7 +274,7 @@ M dense(const M& qk, const M& v, bool causal, double scale = 1) {
   }
   return o;
 }
-double distance(const M& a, const M& b) { return (a - b).cwiseAbs().maxCoeff(); }
+double distance(const M& a, const M& b) { return (a - b).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(); }
 
 constexpr std::array<LookBackWrap, 3> wraps{LookBackWrap::per_round, LookBackWrap::flat, LookBackWrap::none};
 
@@ -308,7 +308,7 @@ TEST(Lsh, TwoChunksPerRoundWrapIsDense) {
       1e-3);
   const Call call(flat, qk, v);
   const heed::Matrix<int> count = meetings<double>(flat, std::as_const(call.cache.buckets).view());
-  EXPECT_EQ(count.maxCoeff(), 3);
+  EXPECT_EQ(count.template maxCoeff<Eigen::PropagateNaN>(), 3);
 }
 
 TEST(Lsh, EqualRoundsAreOneRound) {
@@ -338,12 +338,12 @@ TEST(Lsh, OneselfIsTheLastResort) {
   EXPECT_TRUE(same_bits(single.o, v.topRows(1)));
   const auto [dqk, dv] = single.backward(d_o.topRows(1));
   EXPECT_TRUE(same_bits(dv, d_o.topRows(1)));
-  EXPECT_EQ(dqk.cwiseAbs().maxCoeff(), 0);
+  EXPECT_EQ(dqk.cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 0);
   // However large the score of the token itself, it has no weight beside another.
   M large = qk;
   large.row(7) *= 1e6;
   const Call call({.rounds = 2, .chunk = 8}, large, M(M::Identity(40, 40)));
-  EXPECT_EQ(call.o.diagonal().cwiseAbs().maxCoeff(), 0);
+  EXPECT_EQ(call.o.diagonal().cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 0);
   EXPECT_LT(distance(call.o.rowwise().sum(), M::Ones(40, 1)), 1e-12);
 }
 
@@ -420,8 +420,8 @@ TEST(Lsh, WhatIsNotFiniteIsNeverAZeroRow) {
       }
       const Call all(options, M::Constant(50, 6, poison), normal(50, 5, 51));
       EXPECT_TRUE(all.o.array().isNaN().all());
-      EXPECT_EQ(all.cache.buckets.view().cwiseAbs().maxCoeff(),
-                std::isnan(poison) ? 0 : all.cache.buckets.view().maxCoeff());
+      EXPECT_EQ(all.cache.buckets.view().cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(),
+                std::isnan(poison) ? 0 : all.cache.buckets.view().template maxCoeff<Eigen::PropagateNaN>());
     }
 }
 
@@ -432,7 +432,7 @@ TEST(Lsh, ZeroAndEqualVectors) {
     for (Index r = 0; r < 2; ++r)
       EXPECT_TRUE((call.cache.buckets.view().row(r).array() == call.cache.buckets.view()(r, 0)).all());
     if (x == 0.0) {
-      EXPECT_EQ(call.cache.buckets.view().cwiseAbs().maxCoeff(), 0);
+      EXPECT_EQ(call.cache.buckets.view().cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 0);
     }
     EXPECT_LT(distance(call.o.row(20), (v.topRows(32).colwise().sum() - v.row(20)) / 31), 1e-14);
     const auto [dqk, dv] = call.backward(d_o);
@@ -478,8 +478,8 @@ TEST(Lsh, BucketsFollowTheLength) {
     const Call call(options, normal(20 * b, 8, 80), normal(20 * b, 1, 81));
     const auto buckets = call.cache.buckets.view();
     EXPECT_EQ(buckets.minCoeff(), 0);
-    EXPECT_GE(buckets.maxCoeff(), b - b / 16 - 1);
-    EXPECT_LT(buckets.maxCoeff(), b);
+    EXPECT_GE(buckets.template maxCoeff<Eigen::PropagateNaN>(), b - b / 16 - 1);
+    EXPECT_LT(buckets.template maxCoeff<Eigen::PropagateNaN>(), b);
     EXPECT_FALSE(buckets.row(0) == buckets.row(1));
   }
   // Seeds and rounds have rotations of their own, and more rounds do not change the first ones.

@@ -338,7 +338,9 @@ TEST(PersistentMemory, RescaledParametersAreTheSameFunction) {
   plain.backward(c);
   scaled.forward(rescaled);
   scaled.backward(rescaled);
-  const auto near = [](const M& a, const M& b) { return (a - b).cwiseAbs().maxCoeff() < 1e-13; };
+  const auto near = [](const M& a, const M& b) {
+    return (a - b).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>() < 1e-13;
+  };
   EXPECT_TRUE(near(plain.out.o, scaled.out.o));
   EXPECT_TRUE(near(plain.out.d.q, scaled.out.d.q));
   EXPECT_TRUE(near(4 * plain.out.d_own.m_k, scaled.out.d_own.m_k));

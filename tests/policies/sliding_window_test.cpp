@@ -74,13 +74,13 @@ TEST(SlidingWindow, AsWideAsTheSequenceIsDenseAttention) {
       const Dense all({.causal = causal}, {8, 8, 1});
       const auto got = heed::attend(window, x.q, x.k, x.v, cache);
       const auto expected = heed::attend(all, x.q, x.k, x.v, dense);
-      EXPECT_LT((got.o - expected.o).cwiseAbs().maxCoeff(), 1e-14) << n;
-      EXPECT_LT((got.lse - expected.lse).cwiseAbs().maxCoeff(), 1e-14) << n;
+      EXPECT_LT((got.o - expected.o).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-14) << n;
+      EXPECT_LT((got.lse - expected.lse).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-14) << n;
       const auto d = heed::attend_backward(window, x.q, x.k, x.v, cache, x.q);
       const auto e = heed::attend_backward(all, x.q, x.k, x.v, dense, x.q);
-      EXPECT_LT((d.q - e.q).cwiseAbs().maxCoeff(), 1e-13) << n;
-      EXPECT_LT((d.k - e.k).cwiseAbs().maxCoeff(), 1e-13) << n;
-      EXPECT_LT((d.v - e.v).cwiseAbs().maxCoeff(), 1e-13) << n;
+      EXPECT_LT((d.q - e.q).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13) << n;
+      EXPECT_LT((d.k - e.k).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13) << n;
+      EXPECT_LT((d.v - e.v).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13) << n;
     }
 }
 
@@ -118,7 +118,7 @@ TEST(SlidingWindow, TakesAnyWidthAndStep) {
   heed::HeadCache<Dense> dense;
   const auto expected = heed::attend(Dense({}, {4, 4, 1}), x.q, x.k, x.v, dense);
   const auto wide = heed::attend(P({.window = huge}, {4, 4, 1}), x.q, x.k, x.v, cache);
-  EXPECT_LT((wide.o - expected.o).cwiseAbs().maxCoeff(), 1e-14);
+  EXPECT_LT((wide.o - expected.o).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-14);
   const P apart({.window = huge, .dilation = {huge}, .causal = true}, {4, 4, 1});
   EXPECT_EQ(Matrix<double>(heed::attend(apart, x.q, x.k, x.v, cache).o), x.v.bottomRows(9));
   P::State stream = apart.start(12, huge);
@@ -141,7 +141,7 @@ TEST(SlidingWindow, StreamsForeverInTheSameMemory) {
   for (Index at = 0, size = 0; at < n; at += size) {
     size = std::min(n - at, random.below(7) + 1);
     const Matrix<double> got = layer.step(params, state, x.middleRows(at, size), heed::Batch::one(size));
-    EXPECT_LT((got - y.middleRows(at, size)).cwiseAbs().maxCoeff(), 1e-13) << at;
+    EXPECT_LT((got - y.middleRows(at, size)).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13) << at;
     EXPECT_LE(state.heads[0].k().rows(), 9 * 4 + 7);  // dilation times window, and the longest chunk
     EXPECT_EQ(state.heads[0].k().data(), memory);
   }

@@ -49,9 +49,9 @@ TEST(ConvolveQkv, IsTheSumOfItsDefinition) {
             k += x.row(s.begin + from) * m.params.wk.middleRows(tau * 5, 5);
           }
         const Eigen::RowVectorXd v = x.row(s.begin + t) * m.params.wv + m.params.bv;
-        EXPECT_LE((q - m.fields.q.view().row(s.begin + t)).cwiseAbs().maxCoeff(), 1e-13);
-        EXPECT_LE((k - m.fields.k.view().row(s.begin + t)).cwiseAbs().maxCoeff(), 1e-13);
-        EXPECT_LE((v - m.fields.v.view().row(s.begin + t)).cwiseAbs().maxCoeff(), 1e-13);
+        EXPECT_LE((q - m.fields.q.view().row(s.begin + t)).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13);
+        EXPECT_LE((k - m.fields.k.view().row(s.begin + t)).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13);
+        EXPECT_LE((v - m.fields.v.view().row(s.begin + t)).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(), 1e-13);
       }
   }
 }
@@ -90,9 +90,12 @@ TEST(ConvolveQkv, ChunksOfAnySizeEqualTheWhole) {
       for (const int s : {0, 1})
         for (Index i = 0; i < size[s]; ++i) {
           const Index row = s * size[0] + i, whole = s * n[0] + at[s] + i;
-          EXPECT_LE((m.fields.q.view().row(row) - q.row(whole)).cwiseAbs().maxCoeff(), 1e-13);
-          EXPECT_LE((m.fields.k.view().row(row) - k.row(whole)).cwiseAbs().maxCoeff(), 1e-13);
-          EXPECT_LE((m.fields.v.view().row(row) - v.row(whole)).cwiseAbs().maxCoeff(), 1e-13);
+          EXPECT_LE((m.fields.q.view().row(row) - q.row(whole)).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(),
+                    1e-13);
+          EXPECT_LE((m.fields.k.view().row(row) - k.row(whole)).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(),
+                    1e-13);
+          EXPECT_LE((m.fields.v.view().row(row) - v.row(whole)).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>(),
+                    1e-13);
         }
       for (const int s : {0, 1}) at[s] += size[s];
     }

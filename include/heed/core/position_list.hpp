@@ -9,7 +9,7 @@
 
 namespace heed {
 
-/// PositionList in ascending order, each once; a view.
+/// Positions in ascending order, each once; a view.
 class PositionList {
  public:
   PositionList() = default;

@@ -8,7 +8,6 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -180,8 +179,9 @@ void load_safetensors(const std::string& path, T& params, const SafetensorsOptio
   params = std::move(loaded);
 }
 
-/// Writes every weight of `params` that has numbers, and the metadata. The file is complete or not there: it is written
-/// beside its place and then renamed. Throws SafetensorsError.
+/// Writes every weight of `params` that has numbers, and the metadata. It is written beside its place, as path + ".part",
+/// and then renamed: whatever fails in the program, the file of before stays whole. (It is not forced to the disk; two
+/// programs must not save to one path at a time.) Throws SafetensorsError.
 template <class T>
 void save_safetensors(const std::string& path, const T& params, const SafetensorsOptions& options = {}) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();

@@ -166,7 +166,8 @@ struct LinearForward {
     const S count = std::log(static_cast<S>(features.count()));
     for (Index i = at; i < at + n; ++i, ++row) {
       // Keys were seen: a denominator that is not positive and finite is none, whatever made it so.
-      const S den = scratch.den[i], d = den > S(0) && std::isfinite(den) ? den : nan, inverse = S(1) / d;
+      const bool sound = scratch.den[i] > S(0) && std::isfinite(scratch.den[i]) && std::isfinite(scratch.h[i]);
+      const S d = sound ? scratch.den[i] : nan, inverse = S(1) / d;
       S* const to = out.o.data() + row * out.o.outerStride();
       for (Index e = 0; e < d_v; ++e) to[e] = scratch.o[i * padded() + e] * inverse;
       out.lse[row] = scratch.m[i] - scratch.h[i] + (std::log(d) + room - count);

@@ -70,6 +70,7 @@ class Positions {
   };
   struct State {
     std::vector<Index> sizes;  // tokens so far
+    Index capacity = 0, longest_chunk = 0;
     Buffer<S> y;
     Workers workers;
   };
@@ -117,20 +118,29 @@ class Positions {
     return std::as_const(c.dx).view();
   }
 
-  State start(Index sequences, Index capacity, Index = 1) const {
+  State start(Index sequences, Index capacity, Index longest_chunk = 1) const {
     require<StateError>(sequences >= 0, "start: sequences must not be negative, came ", sequences);
     require<StateError>(capacity <= options_.longest, "start: a capacity of up to longest = ", options_.longest,
                         " expected, came ", capacity);
     State s;
     s.sizes.assign(static_cast<std::size_t>(sequences), 0);
+    s.capacity = capacity;
+    s.longest_chunk = longest_chunk;
     return s;
   }
+  /// A refused step leaves the state as it was.
   template <class X>
   ConstView<S> step(Weights<Positions> w, State& state, const Eigen::MatrixBase<X>& tokens, const Batch& batch,
                     const Context& = {}) const {
     const ConstView<S> x = front_door<S>(tokens, "x");
     require<StateError>(state.sizes.size() == batch.q.size(), "batch: ", state.sizes.size(),
                         " sequences expected, as the state was started with, came ", batch.q.size());
+    for (std::size_t i = 0; i < batch.q.size(); ++i) {
+      require<StateError>(batch.q[i].size <= state.longest_chunk, "batch: chunks of up to ", state.longest_chunk,
+                          " tokens expected, came ", batch.q[i].size);
+      require<StateError>(batch.q[i].size <= state.capacity - state.sizes[i], "batch: room for ", state.capacity,
+                          " tokens, of which ", state.sizes[i], " are taken, came ", batch.q[i].size, " more");
+    }
     check(w.own, x, batch, &state.sizes);
     const ConstView<S> y = add(w.own, x, batch, &state.sizes, state.y, state.workers);
     for (std::size_t i = 0; i < batch.q.size(); ++i) state.sizes[i] += batch.q[i].size;

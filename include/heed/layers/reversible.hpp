@@ -322,8 +322,8 @@ class ReversibleStack {
     return std::as_const(c.dx).view();
   }
 
-  /// How far the input that backward would rebuild is from x: max |rebuilt - x| / max |x|, after a forward. Costs two
-  /// forwards.
+  /// How far the input that backward would rebuild is from x: max |rebuilt - x| / max |x|, after a forward;
+  /// infinity where it is not finite. Costs two forwards.
   template <class X>
   double drift(Weights<ReversibleStack> w, const Eigen::MatrixBase<X>& tokens, const Batch& batch, Cache& c,
                const Context& context = {}, const Dropout& dropout = {}) const {
@@ -338,6 +338,7 @@ class ReversibleStack {
       if (s.size == 0) continue;
       const auto now = xy.middleRows(s.begin, s.size);
       const auto then = x.middleRows(s.begin, s.size);
+      if (!now.allFinite()) return std::numeric_limits<double>::infinity();
       error = std::max(error, static_cast<double>((now - then).cwiseAbs().maxCoeff()));
       largest = std::max(largest, static_cast<double>(then.cwiseAbs().maxCoeff()));
     }
@@ -369,9 +370,16 @@ class ReversibleStack {
   /// Calls f while the cache of all layers holds the choices of layer i.
   template <class F>
   void with_choices(std::size_t i, Cache& c, const F& f) const {
-    detail::exchange(layers_[i], c.layer, c.choices[i]);
+    struct Exchanged {  // and back, also when f throws
+      const L& layer;
+      typename L::Cache& cache;
+      detail::ChoicesOf<L>& choices;
+      Exchanged(const L& l, typename L::Cache& own, detail::ChoicesOf<L>& kept) : layer(l), cache(own), choices(kept) {
+        detail::exchange(layer, cache, choices);
+      }
+      ~Exchanged() { detail::exchange(layer, cache, choices); }
+    } const exchanged(layers_[i], c.layer, c.choices[i]);
     f();
-    detail::exchange(layers_[i], c.layer, c.choices[i]);
   }
   ConstView<S> run(const Weights<ReversibleStack>& w, ConstView<S> x, const Batch& batch, Cache& c,
                    const Context& context, const Dropout& dropout, bool choose) const {

@@ -283,6 +283,7 @@ class AdaptiveSpan {
     const Index n_q = call.queries, d = shape_.key_dim, d_v = shape_.value_dim;
     const bool history = options_.zero_history;
     const Index n_k = history ? std::max(call.keys, n_q + options_.max_span) : call.keys;
+    const Index streamed = history ? call.keys + options_.max_span : call.keys;  // a stream keeps its zeros
     double pairs = 0;
     for (Index p = call.keys - n_q; p < call.keys; ++p) {
       const Index seen = p - nearest() + 1;
@@ -304,7 +305,7 @@ class AdaptiveSpan {
     c.forward_scratch = copies(std::min(n_q, rows_per_task())) + spans +
                         DistanceTerm<S, Span>::scratch(distances(n_k), d, false) +
                         std::max(softmax_forward_scratch<S>(n_q, n_k, d, d_v, !history),
-                                 softmax_stream_scratch<S>(n_q, n_k, d, d_v, 1));
+                                 softmax_stream_scratch<S>(n_q, streamed, d, d_v, 1));
     c.backward_scratch = 2 * copies(n_q) + spans + DistanceTerm<S, Span>::scratch(distances(n_k), d, true) +
                          softmax_backward_scratch<S>(n_q, n_k, d, d_v, !history);
     return c;

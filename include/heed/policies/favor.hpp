@@ -24,7 +24,8 @@ namespace heed {
 /// mean e^(scale q.k). Products are taken in the order phi(Q) (phi(K)^T V), causal ones chunk by chunk.
 ///
 /// Cost:        m (d + d_v) multiply-adds per query and per key; saves nothing but output and log-sum-exp. A stream holds
-///              m (d_v + 3) numbers, however long it is (twice, if it takes chunks of more than one token).
+///              m (d_v + 3) numbers, however long it is (twice, if it takes chunks of more than one token), and
+///              what taking a chunk of keys needs.
 /// Exactness:   the kernel phi(q).phi(k) exactly. It is an unbiased estimate of e^(scale q.k), whose relative standard
 ///              deviation is below sqrt((e^(|q' + k'|^2) - 1) / m). Causality is strict.
 /// Paper:       Choromanski et al. 2020, arXiv 2009.14794: lemma 1, algorithm 1, equation 11. Bounded features:

@@ -110,23 +110,10 @@ class PersistentMemory {
 
   HeadShape shape() const { return shape_; }
   Causality causality() const { return inner_.causality(); }
-  Cost cost(CallShape call) const {
-    const Index n = call.queries, n_m = options_.memory, d = shape_.key_dim, d_v = shape_.value_dim;
-    const double pairs = static_cast<double>(n * n_m);
-    Cost c = inner_.cost(call);
-    c.forward += pairs * static_cast<double>(d + d_v);
-    c.backward += pairs * static_cast<double>(3 * d + 2 * d_v);
-    if constexpr (!keeps_nothing) {
-      c.saved += static_cast<std::size_t>(n * (d_v + 1)) * sizeof(S);
-      c.backward_scratch += Arena::size_of<S>(n * d_v) + Arena::size_of<S>(n);
-    }
-    if (n_m == 0) return c;
-    const Index rows = std::min(n, softmax_rows_per_task<S>);
-    const std::size_t values = options_.rescaled ? Arena::size_of<S>(n_m * d_v) : 0;
-    c.forward_scratch = std::max(c.forward_scratch, values + Arena::size_of<S>(rows * d_v) + Arena::size_of<S>(rows) +
-                                                        softmax_forward_scratch<S>(rows, n_m, d, d_v, false));
-    c.backward_scratch = std::max(c.backward_scratch, 2 * values + softmax_backward_scratch<S>(n, n_m, d, d_v, false));
-    return c;
+  Cost cost(CallShape call) const { return cost(call, inner_.cost(call)); }
+  /// Where the inner policy knows the cost of a head.
+  Cost cost(const Head<PersistentMemory>& h, CallShape call) const requires HeadCostPolicy<Inner> {
+    return cost(call, inner_.cost(down(h), call));
   }
 
   /// Effective keys and values are normal with variance 1.
@@ -247,6 +234,24 @@ class PersistentMemory {
     Logits<S> l = make_logits(scale, soft_cap, shape.key_dim);
     if (o.rescaled) l.scale *= std::sqrt(static_cast<S>(shape.key_dim));
     return l;
+  }
+  /// With the memory, given what the inner policy costs.
+  Cost cost(CallShape call, Cost c) const {
+    const Index n = call.queries, n_m = options_.memory, d = shape_.key_dim, d_v = shape_.value_dim;
+    const double pairs = static_cast<double>(n * n_m);
+    c.forward += pairs * static_cast<double>(d + d_v);
+    c.backward += pairs * static_cast<double>(3 * d + 2 * d_v);
+    if constexpr (!keeps_nothing) {
+      c.saved += static_cast<std::size_t>(n * (d_v + 1)) * sizeof(S);
+      c.backward_scratch += Arena::size_of<S>(n * d_v) + Arena::size_of<S>(n);
+    }
+    if (n_m == 0) return c;
+    const Index rows = std::min(n, softmax_rows_per_task<S>);
+    const std::size_t values = options_.rescaled ? Arena::size_of<S>(n_m * d_v) : 0;
+    c.forward_scratch = std::max(c.forward_scratch, values + Arena::size_of<S>(rows * d_v) + Arena::size_of<S>(rows) +
+                                                        softmax_forward_scratch<S>(rows, n_m, d, d_v, false));
+    c.backward_scratch = std::max(c.backward_scratch, 2 * values + softmax_backward_scratch<S>(n, n_m, d, d_v, false));
+    return c;
   }
   static Head<Inner> down(const Head<PersistentMemory>& h) {
     return {h.own.inner, h.shared, h.context, h.sequence, h.head};

@@ -12,15 +12,17 @@
 
 namespace heed {
 
-/// First and second moments of the gradients seen so far: each is a struct of parameters itself.
+/// First and second moments of the gradients seen so far: each is a struct of parameters itself. `steps` is one number,
+/// how many there were: a matrix, so that whoever saves the state saves it too.
 template <class T>
 struct AdamState {
   T m, v;
-  Index steps = 0;
+  Matrix<double> steps = Matrix<double>::Zero(1, 1);
   template <class F, class... X>
   static void visit(F&& f, X&... x) {
     f("m", x.m...);
     f("v", x.v...);
+    f("steps", x.steps...);
   }
 };
 
@@ -54,7 +56,7 @@ class Adam {
 
   template <class T>
   AdamState<T> start(const T& params) const {
-    return {zeros_like(params), zeros_like(params), 0};
+    return {zeros_like(params), zeros_like(params)};
   }
 
   /// One step of `params` against `gradient`, at the learning rate `rate`. The same bits for any number of threads.
@@ -64,8 +66,9 @@ class Adam {
     require<ShapeError>(same_shape(params, gradient), "gradient: the shapes of params expected");
     require<ShapeError>(same_shape(params, state.m) && same_shape(params, state.v),
                         "state: moments of the shapes of params expected");
-    ++state.steps;
-    const double t = static_cast<double>(state.steps);
+    require<ShapeError>(state.steps.rows() == 1 && state.steps.cols() == 1, "state.steps: [1, 1] expected, came [",
+                        state.steps.rows(), ", ", state.steps.cols(), "]");
+    const double t = state.steps(0, 0) += 1;
     for_each_leaf(
         [&]<class S>(Matrix<S>& w, const Matrix<S>& g, Matrix<S>& m, Matrix<S>& v) {
           const S b1 = S(options_.beta1), b2 = S(options_.beta2), epsilon = S(options_.epsilon);
