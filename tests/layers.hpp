@@ -49,7 +49,7 @@ struct Layer {
     return attention.forward(weights(), x, batch, cache, context(batch));
   }
   heed::Matrix<S> replay(const heed::Matrix<S>& x, const heed::Batch& batch) {
-    return attention.replay(weights(), x, batch, cache);
+    return attention.replay(weights(), x, batch, cache, context(batch));
   }
   heed::Matrix<S> backward(const heed::Matrix<S>& x, const heed::Batch& batch, const heed::Matrix<S>& dy) {
     return attention.backward(weights(), x, batch, cache, dy, heed::Gradients<A>(gradient, shared_gradient),
