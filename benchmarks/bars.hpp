@@ -46,7 +46,7 @@ class Bars {
       at_least(std::string(pass) + ", two workers over one, of the same for loops of multiply-adds", 0.93,
                over(of(name, "scaling"), of(name, "fma_scaling")));
     }
-    const std::string train = "train/Tiled/heads:4/n:512/workers:2/causal";
+    const std::string train = "train/n:512/workers:2";
     at_least("training step, two workers over one, of the same for loops of multiply-adds", 0.88,
              over(of(train, "scaling"), of(train, "fma_scaling")));
     at_least("decode, 8 heads, 4096 keys: of the read bandwidth", 0.8,
