@@ -8,8 +8,8 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
+#include <sstream>
 
 /// A language model over the bytes of any text, with any policy that streams. The last tenth of the text is held out.
 /// With --model, weights and moments of the optimiser are kept in that file, and training goes on from there:
@@ -23,6 +23,12 @@ std::map<std::string, std::string> arguments = {
     {"check", "250"},    {"threads", "2"}, {"n", "512"},      {"batch", "8"},      {"d_model", "256"},
     {"heads", "4"},      {"depth", "4"},   {"rate", "2e-3"},  {"sample", "400"}};
 Index number(const char* name) { return std::stol(arguments.at(name)); }
+
+/// Bytes [begin, begin + n) of a text, as tokens.
+template <class Token>
+void add_bytes(const std::string& text, Index begin, Index n, std::vector<Token>& to) {
+  for (Index i = begin; i < begin + n; ++i) to.push_back(static_cast<unsigned char>(text[static_cast<std::size_t>(i)]));
+}
 
 template <class P>
 struct Model {
@@ -70,11 +76,10 @@ struct Model {
   double loss(const Params& w, const std::vector<Index>& windows, Index n, Params* gradient = nullptr) {
     std::vector<std::int32_t> ids;
     std::vector<Index> targets;
-    for (const Index window : windows)
-      for (Index i = window; i < window + n; ++i) {
-        ids.push_back(static_cast<unsigned char>(text[static_cast<std::size_t>(i)]));
-        targets.push_back(static_cast<unsigned char>(text[static_cast<std::size_t>(i) + 1]));
-      }
+    for (const Index window : windows) {
+      add_bytes(text, window, n, ids);
+      add_bytes(text, window + 1, n, targets);
+    }
     const heed::Batch batch = heed::Batch::ragged(std::vector<Index>(windows.size(), n));
     const auto x = embedding.forward(w.embedding, ids, batch, embedding_cache);
     const auto y = encoder.forward(w.encoder, x, batch, encoder_cache);
@@ -92,7 +97,7 @@ struct Model {
     std::string all, next = prompt;
     for (; bytes > 0; --bytes) {
       std::vector<std::int32_t> ids;
-      for (const char c : next) ids.push_back(static_cast<unsigned char>(c));
+      add_bytes(next, 0, static_cast<Index>(next.size()), ids);
       const heed::Batch batch = heed::Batch::one(static_cast<Index>(ids.size()));
       const auto x = embedding.forward(w.embedding, ids, batch, embedding_cache);
       const auto y = encoder.step(w.encoder, state, x, batch);
@@ -170,7 +175,8 @@ int main(int count, char** values) try {
     known->second = argument.substr(equals + 1);
   }
   std::ifstream file(count > 1 ? values[1] : "", std::ios::binary);
-  const std::string text(std::istreambuf_iterator<char>(file), {});
+  std::ostringstream text;
+  text << file.rdbuf();
   std::string names;
   bool found = false;
   heed::for_each_type(heed::Policies<float>{}, [&]<class P>() {
@@ -178,7 +184,7 @@ int main(int count, char** values) try {
       names += " " + std::string(P::name);
       if (P::name != arguments["policy"]) return;
       found = true;
-      train<P>(text);
+      train<P>(text.str());
     }
   });
   heed::require<heed::OptionError>(found, "--policy: one of", names, " expected, came ", arguments["policy"]);

@@ -80,7 +80,7 @@ struct Step {
           for (Index i = r; i < r + detail::lanes<S>; ++i) {
             const S key = static_cast<S>(c);
             S& at = s[c * width + i];
-            at = (begin[i] <= key) & (key < end[i]) ? at : hidden;
+            at = ((begin[i] <= key) & (key < end[i])) ? at : hidden;
           }
     };
     const Range seen = intersect(inner(), keys);
