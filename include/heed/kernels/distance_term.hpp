@@ -84,8 +84,8 @@ struct DistanceBuffers {
     constexpr Index width = tile_queries<S>, ring = distance_ring<S>;
     const Index padded = packet_padded<S>(d);
     const auto numbers = [&](Index count) { return take(static_cast<S*>(nullptr), count); };
-    scores = take(static_cast<RingHold*>(nullptr), 2);
-    cotangents = scores + 1;
+    scores = take(static_cast<RingHold*>(nullptr), 1);
+    cotangents = take(static_cast<RingHold*>(nullptr), 1);
     qt = numbers(d * width);
     e = numbers(ring * width);
     if (!backward) return;
