@@ -209,17 +209,6 @@ class Heads {
   Workers one_, several_;
 };
 
-/// With several workers: what they gain, beside what loops of nothing but multiply-adds gain.
-template <class F>
-void measure_scaling(Job& job, F&& run_with) {
-  auto scaling = std::make_shared<Scaling>();
-  job.between = [scaling, run_with] { scaling->sample(run_with); };
-  job.finish = [scaling](benchmark::State& state, double best) {
-    state.counters["scaling"] = scaling->one / std::min(best, scaling->two);
-    state.counters["fma_scaling"] = scaling->fma_one / scaling->fma_two;
-  };
-}
-
 template <AttentionPolicy P>
 Job forward_job(const typename P::Options& options, const Name& name, const Text& text, Adjust<P> adjust) {
   auto heads = std::make_shared<Heads<P>>(options, name, text, false, adjust);

@@ -46,6 +46,9 @@ class Bars {
       at_least(std::string(pass) + ", two workers over one, of the same for loops of multiply-adds", 0.93,
                over(of(name, "scaling"), of(name, "fma_scaling")));
     }
+    const std::string train = "train/n:512/workers:2";
+    at_least("training step, two workers over one, of the same for loops of multiply-adds", 0.88,
+             over(of(train, "scaling"), of(train, "fma_scaling")));
     at_least("decode, 8 heads, 4096 keys: of the read bandwidth", 0.8,
              of("decode/Tiled/heads:8/n:4096", "of_bandwidth"));
     at_most("decode, 8 query heads on one key/value head, over one query head", 2,

@@ -4,6 +4,7 @@
 
 #include "kernel_jobs.hpp"
 #include "policy_cases.hpp"
+#include "training_jobs.hpp"
 
 #include <heed/policies.hpp>
 
@@ -27,7 +28,9 @@ bool any_of(std::int64_t n, const auto& lengths) {
 }
 /// The forward of a whole layer's heads: what variants are compared by.
 bool is_plain(const Name& c) { return c.pass == "forward" && c.heads == 8 && c.workers == 1; }
-bool is_measure(const Name& c) { return c.pass == "product" || c.pass == "bandwidth" || c.pass == "fma"; }
+bool is_measure(const Name& c) {
+  return c.pass == "product" || c.pass == "bandwidth" || c.pass == "fma" || c.pass == "train";
+}
 
 bool in_compare(const Case& c) { return is_plain(c.name) && !c.detail && any_of(c.name.n, compare_lengths); }
 /// `with_detail`: the policies of which there is a series.
@@ -69,7 +72,10 @@ void add_kernels(std::vector<Case>& all) {
       [] { return product_job<Form::atb>(64, 4096, 256); });
   add({.pass = "bandwidth", .subject = "read", .heads = 1, .n = 4096}, [] { return bandwidth_job(1, 4096, d_head); });
   add({.pass = "bandwidth", .subject = "read", .heads = 8, .n = 4096}, [] { return bandwidth_job(8, 4096, d_head); });
-  if (most_workers > 1) add({.pass = "fma", .workers = 2}, [] { return fma_job(); });
+  if (most_workers > 1) {
+    add({.pass = "fma", .workers = 2}, [] { return fma_job(); });
+    add({.pass = "train", .n = 512, .workers = 2}, [] { return training_job(); });
+  }
 }
 
 }  // namespace
@@ -86,7 +92,8 @@ std::vector<Case> cases(std::string_view suite) {
   std::erase_if(all, [&](const Case& c) { return !in(suite, c, with_detail); });
 
   const auto place = [](const Case& c) {
-    static constexpr std::string_view passes[] = {"forward", "backward", "decode", "product", "bandwidth", "fma"};
+    static constexpr std::string_view passes[] = {"forward",   "backward", "decode", "product",
+                                                  "bandwidth", "fma",      "train"};
     const auto pass = std::find(std::begin(passes), std::end(passes), c.name.pass) - std::begin(passes);
     return std::tuple(pass, c.name.n, c.name.heads, c.name.kv_heads, c.name.workers, c.name.causal);
   };

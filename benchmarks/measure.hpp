@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -117,5 +118,16 @@ struct Scaling {
     return seconds([&] { parallel_for(2, workers, [](Index, int) { fma_loop(rounds, 0.5f, -0.5f); }); });
   }
 };
+
+/// With several workers: what they gain, beside what loops of nothing but multiply-adds gain.
+template <class F>
+void measure_scaling(Job& job, F&& run_with) {
+  auto scaling = std::make_shared<Scaling>();
+  job.between = [scaling, run_with] { scaling->sample(run_with); };
+  job.finish = [scaling](benchmark::State& state, double best) {
+    state.counters["scaling"] = scaling->one / std::min(best, scaling->two);
+    state.counters["fma_scaling"] = scaling->fma_one / scaling->fma_two;
+  };
+}
 
 }  // namespace heed::bench

@@ -101,12 +101,7 @@ template <class T>
 double clip_norm(T& gradient, double most) {
   require<OptionError>(most > 0, "clip_norm: a positive bound expected, came ", most);
   double squares = 0;
-  for_each_leaf(
-      [&]<class S>(const Matrix<S>& g) {
-        for (Index i = 0; i < g.size(); ++i)
-          squares += static_cast<double>(g.data()[i]) * static_cast<double>(g.data()[i]);
-      },
-      std::as_const(gradient));
+  for_each_leaf([&](const auto& g) { squares += g.template cast<double>().squaredNorm(); }, std::as_const(gradient));
   const double norm = std::sqrt(squares);
   if (std::isfinite(norm) && norm > most) for_each_leaf([&]<class S>(Matrix<S>& g) { g *= S(most / norm); }, gradient);
   return norm;
