@@ -124,29 +124,26 @@ void train(const std::string& text) {
   typename Model<P>::Params weights{model.embedding.init(random), model.encoder.init(random)}, gradient = weights;
   typename Model<P>::Checkpoint now{weights, adam.start(weights)};
   const std::string file = arguments["model"];
-  if (std::filesystem::exists(file)) {
-    heed::load_safetensors(file, now);
-    now.adam.steps = std::stol(heed::read_safetensors_header(file).metadata.at("step"));
-  }
-  std::printf("%s, %td weights, step %td\n", P::name.data(), heed::count(weights), now.adam.steps);
+  if (std::filesystem::exists(file)) heed::load_safetensors(file, now);
+  Index step = static_cast<Index>(now.adam.steps(0, 0));
+  std::printf("%s, %td weights, step %td\n", P::name.data(), heed::count(weights), step);
 
   double nats = 0, tokens = 0, seconds = 0;
-  while (now.adam.steps < stop) {
+  while (step < stop) {
     const auto start = std::chrono::steady_clock::now();
     std::vector<Index> windows(static_cast<std::size_t>(batch));
-    heed::Random of_step = random.stream(static_cast<std::uint64_t>(now.adam.steps));  // the same after a restart
+    heed::Random of_step = random.stream(static_cast<std::uint64_t>(step));  // the same after a restart
     for (Index& window : windows) window = of_step.below(held_out - n);
     heed::set_zero(gradient);
     nats += static_cast<double>(batch * n) * model.loss(now.weights, windows, n, &gradient);
     tokens += static_cast<double>(batch * n);
     heed::clip_norm(gradient, 1);
-    adam.step(now.weights, gradient, now.adam, rate(now.adam.steps));
+    adam.step(now.weights, gradient, now.adam, rate(step++));
     if constexpr (requires(std::vector<typename P::Params> heads) { P::clamp(heads); })  // spans stay in their range
       for (auto& layer : std::get<0>(now.weights.encoder.own.layers).layers)
         P::clamp(std::get<1>(std::get<0>(layer.layers).layers).heads);
     seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
-    const Index step = now.adam.steps;
     if (step % number("print") == 0) {
       std::printf("step %5td  loss %.4f  bits/char %.4f  tokens/s %5.0f  rate %.1e\n", step, nats / tokens,
                   nats / tokens / std::log(2.0), tokens / seconds, rate(step - 1));
@@ -157,7 +154,7 @@ void train(const std::string& text) {
       Index count = 0;
       for (Index i = held_out; i + n < size; i += n, ++count) sum += model.loss(now.weights, {i}, n);
       std::printf("held out: bits/char %.4f\n", sum / static_cast<double>(count) / std::log(2.0));
-      if (!file.empty()) heed::save_safetensors(file, now, {.metadata = {{"step", std::to_string(step)}}});
+      if (!file.empty()) heed::save_safetensors(file, now);
     }
     std::fflush(stdout);
   }
