@@ -26,6 +26,6 @@ int main(int argc, char** argv) {
   draw("log_restart", LogRestart(4, 12));
   draw("strided", Strided(7));
   draw("fixed", FixedBlocks(8, 2));
-  draw("random_blocks", RandomBlocks(n, 6, 2, 1));
-  draw("big_bird", Window(4, 4) | GlobalFirst(4) | RandomBlocks(n, 4, 2, 1));
+  draw("big_bird", BigBird<float>({.block = 4, .random_blocks = 2}, {}).pattern(0, n));
+  draw("star", Star(n));
 }

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The heed authors
 # SPDX-License-Identifier: MIT
-# cmake -DROOT=folder [-DTABLE=program] -P readme.cmake: what the README shows is what is there.
+# cmake -DROOT=folder [-DTABLE=program] [-DPICTURES=program -DWORK=folder] -P readme.cmake: what the README shows is what is there.
 file(READ ${ROOT}/README.md readme)
 
 function(expect where text)
@@ -30,6 +30,24 @@ endforeach()
 if(TABLE)
   execute_process(COMMAND ${TABLE} OUTPUT_VARIABLE table COMMAND_ERROR_IS_FATAL ANY)
   expect("the table of variants" "<!-- variants -->\n${table}<!-- /variants -->\n")
+endif()
+
+# The pictures are those that the example draws.
+if(PICTURES)
+  file(REMOVE_RECURSE ${WORK}/pictures)
+  file(MAKE_DIRECTORY ${WORK}/pictures)
+  execute_process(COMMAND ${PICTURES} ${WORK}/pictures OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
+  file(GLOB pictures RELATIVE ${WORK}/pictures ${WORK}/pictures/*.svg)
+  foreach(picture IN LISTS pictures)
+    file(READ ${WORK}/pictures/${picture} drawn)
+    set(shown)
+    if(EXISTS ${ROOT}/examples/pictures/${picture})
+      file(READ ${ROOT}/examples/pictures/${picture} shown)
+    endif()
+    if(NOT drawn STREQUAL shown OR NOT readme MATCHES "examples/pictures/${picture}")
+      message(SEND_ERROR "examples/pictures/${picture} is not what pattern_pictures draws, or README.md does not show it")
+    endif()
+  endforeach()
 endif()
 
 # What CI runs: <!-- command: name --> stands before a block with one command.

@@ -19,6 +19,7 @@
 #include <heed/patterns/log_offsets.hpp>
 #include <heed/patterns/random_blocks.hpp>
 #include <heed/patterns/sparse_transformer.hpp>
+#include <heed/patterns/star.hpp>
 #include <heed/patterns/window.hpp>
 #include <heed/policies.hpp>
 #include <heed/projections/rotary.hpp>
