@@ -68,15 +68,22 @@ TEST(Positions, CountInEverySequenceAndStream) {
   const Matrix<double> x = check::tokens<double>(12, 4), y = rig.forward(x, batch);
   EXPECT_TRUE(y.row(3) == x.row(3) + rig.p.table.row(3));
   EXPECT_TRUE(y.row(7) == x.row(7) + rig.p.table.row(1));
-  auto state = rig.layer.start(2, 6);
+  auto state = rig.layer.start(2, 6, 3);
   rig.layer.step(rig.weights(), state, x.topRows(3), Batch::ragged({3, 0}));
   const Matrix<double> next = rig.layer.step(rig.weights(), state, x.middleRows(3, 2), Batch::ragged({1, 1}));
   EXPECT_TRUE(next.row(0) == x.row(3) + rig.p.table.row(3));
   EXPECT_TRUE(next.row(1) == x.row(4) + rig.p.table.row(0));
-  EXPECT_EQ(check::error<ShapeError>([&] {
+  // Refused steps move nothing, not even in the layers before the one that would have refused.
+  EXPECT_EQ(check::error<StateError>([&] {
               rig.layer.step(rig.weights(), state, x, Batch::ragged({3, 0}));
             }),
-            "batch.q[0]: sequences of up to longest = 6 tokens expected, came 7");
+            "batch: room for 6 tokens, of which 4 are taken, came 3 more");
+  EXPECT_EQ(check::error<StateError>([&] {
+              rig.layer.step(rig.weights(), state, x, Batch::ragged({0, 4}));
+            }),
+            "batch: chunks of up to 3 tokens expected, came 4");
+  const Matrix<double> last = rig.layer.step(rig.weights(), state, x.topRows(1), Batch::ragged({1, 0}));
+  EXPECT_TRUE(last.row(0) == x.row(0) + rig.p.table.row(4));
 }
 
 TEST(Positions, BadInput) {
