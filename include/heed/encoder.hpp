@@ -7,6 +7,7 @@
 #include <heed/layers/norm.hpp>
 #include <heed/layers/residual.hpp>
 #include <heed/layers/reversible.hpp>
+#include <heed/layers/reversible_stack.hpp>
 #include <heed/layers/sequential.hpp>
 #include <heed/layers/stack.hpp>
 #include <heed/layers/streams.hpp>

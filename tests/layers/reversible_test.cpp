@@ -5,6 +5,7 @@
 #include <heed/layers/feed_forward.hpp>
 #include <heed/layers/norm.hpp>
 #include <heed/layers/reversible.hpp>
+#include <heed/layers/reversible_stack.hpp>
 #include <heed/layers/sequential.hpp>
 #include <heed/policies/tiled.hpp>
 #include <layers/check.hpp>

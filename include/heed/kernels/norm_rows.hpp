@@ -12,8 +12,9 @@
 ///
 ///   u_c = (scale x_c - mean) factor,   y_c = gain_c u_c + shift_c
 ///
-/// `scale` is 1, or the power of two that brings the largest |x| near 1 where squares would overflow or vanish. The mean comes in two parts: subtracting the first is exact where it matters, however
-/// large the mean is beside the deviation, and the rest is small.
+/// `scale` is 1, or the power of two that brings the largest |x| near 1 where squares would overflow or vanish. The mean
+/// comes in two parts: subtracting the first is exact where it matters, however large the mean is beside the deviation,
+/// and the rest is small.
 
 namespace heed::detail {
 
