@@ -42,12 +42,12 @@ TEST(Adam, IsThePapersAlgorithm) {
     const auto by_hand = [&](Matrix<long double>& x, Matrix<long double>& first, Matrix<long double>& second,
                              const Matrix<double>& grad, long double decay) {
       for (Index i = 0; i < x.size(); ++i) {
-        const long double d = grad.data()[i];
+        const auto d = static_cast<long double>(grad.data()[i]);
         first.data()[i] = 0.8L * first.data()[i] + 0.2L * d;
         second.data()[i] = 0.95L * second.data()[i] + 0.05L * d * d;
         const long double up = first.data()[i] / (1 - std::pow(0.8L, t)),
                           down = std::sqrt(second.data()[i] / (1 - std::pow(0.95L, t))) + 1e-3L;
-        x.data()[i] -= rate * (up / down + decay * x.data()[i]);
+        x.data()[i] -= static_cast<long double>(rate) * (up / down + decay * x.data()[i]);
       }
     };
     by_hand(theta, m, v, g.w, 0.1L);
