@@ -81,8 +81,7 @@ class Attention {
   };
 
   /// The choices of one call, where the policy makes any: what a layer that lends its cache to others keeps.
-  struct NoChoices {};
-  using Choices = std::conditional_t<ChoosingPolicy<P>, std::vector<typename P::Cache>, NoChoices>;
+  using Choices = std::conditional_t<ChoosingPolicy<P>, std::vector<detail::ChoicesOf<P>>, NoChoices>;
 
   /// Running streams, one per sequence.
   struct State {
@@ -145,7 +144,12 @@ class Attention {
 
   /// Swaps the choices in the cache with these.
   void exchange(Cache& cache, Choices& choices) const {
-    if constexpr (ChoosingPolicy<P>) std::swap(cache.heads, choices);
+    if constexpr (ChoosingPolicy<P>) {
+      const std::size_t n = std::max(cache.heads.size(), choices.size());
+      cache.heads.resize(n);
+      choices.resize(n);
+      for (std::size_t i = 0; i < n; ++i) std::swap(policy_.choices(cache.heads[i]), choices[i]);
+    }
   }
 
   /// Given what forward read and made and the cotangent dy of its result: adds to the gradients, gives dx (assigned).

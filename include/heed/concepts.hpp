@@ -215,13 +215,33 @@ concept AttentionPolicy = std::copy_constructible<P> && std::floating_point<type
 };
 
 /// Refinement: makes discrete choices (buckets, arg max). `choose` writes them into the cache before `forward`;
-/// backward, recomputation and difference checks replay them.
+/// backward, recomputation and difference checks replay them. `choices(cache)` is where they lie in it, as the type
+/// `Choices`: all that has to be kept of a call that is computed again.
 template <class P>
 concept ChoosingPolicy = AttentionPolicy<P> &&
     requires(const P p, Head<P> head, typename P::template Fields<ConstView<typename P::Scalar>> in,
              typename P::Cache& cache, Arena& scratch) {
   p.choose(head, in, cache, scratch);
+  { p.choices(cache) } -> std::same_as<typename P::Choices&>;
 };
+
+/// The choices of what makes none.
+struct NoChoices {};
+
+namespace detail {
+template <class T>
+struct choices_of {
+  using type = NoChoices;
+};
+template <class T>
+requires requires { typename T::Choices; }
+struct choices_of<T> {
+  using type = typename T::Choices;
+};
+/// Of a policy or a layer.
+template <class T>
+using ChoicesOf = typename choices_of<T>::type;
+}  // namespace detail
 
 /// Refinement: what a head has learned decides what it takes. `cost(head, call_shape)` says it of this head; `cost` of
 /// the call alone is the most that any could take.

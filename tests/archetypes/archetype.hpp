@@ -153,43 +153,52 @@ struct ProjectTied {
     forward(p, x, x, b, f, w);
   }
 };
+/// Keeps the scores for backward too, which are no choices.
 template <class S>
 struct Buckets : Base<S> {
   static constexpr std::string_view name = "Buckets";
   template <class M>
   using Fields = Tied<M>;
   using Projection = ProjectTied<S>;
+  using Choices = std::vector<int>;
   struct Cache {
-    std::vector<int> bucket;
+    Choices bucket;
+    Buffer<S> scores;
   };
   using Base<S>::Base;
   void check(const Head<Buckets>&, CallShape) const {}
-  void reserve(CallShape call, Cache& c) const { c.bucket.reserve(static_cast<std::size_t>(call.queries)); }
+  void reserve(CallShape call, Cache& c) const {
+    c.bucket.reserve(static_cast<std::size_t>(call.queries));
+    c.scores.reserve(call.queries * call.queries);
+  }
   void choose(const Head<Buckets>&, const Tied<ConstView<S>>& in, Cache& c, Arena&) const {
     c.bucket.clear();
     for (Index i = 0; i < in.qk.rows(); ++i) c.bucket.push_back(in.qk(i, 0) > 0);
   }
+  Choices& choices(Cache& c) const { return c.bucket; }
   auto keys(const Cache& c) const {
     return [&c](Index i, auto&& f) {
       for (std::size_t j = 0; j < c.bucket.size(); ++j)
         if (c.bucket[j] == c.bucket[static_cast<std::size_t>(i)]) f(static_cast<Index>(j));
     };
   }
+  auto score(const Cache& c) const {
+    return [e = c.scores.view()](Index i, Index j) { return e(i, j); };
+  }
   void forward(const Head<Buckets>&, const Tied<ConstView<S>>& in, Out<S> out, Cache& c, Arena&) const {
-    for (Index i = 0; i < in.qk.rows(); ++i)
-      row_forward<S>(
-          keys(c), [&](Index a, Index b) { return in.qk.row(a).dot(in.qk.row(b)); }, in.v, i, out);
+    View<S> e = c.scores.resize(in.qk.rows(), in.qk.rows());
+    for (Index i = 0; i < e.rows(); ++i)
+      for (Index j = 0; j < e.cols(); ++j) e(i, j) = in.qk.row(i).dot(in.qk.row(j));
+    for (Index i = 0; i < e.rows(); ++i) row_forward<S>(keys(c), score(c), in.v, i, out);
   }
   void backward(const Head<Buckets>&, const Tied<ConstView<S>>& in, ConstOut<S> out, ConstOut<S> dout, const Cache& c,
                 const Tied<View<S>>& d, const HeadGradient<Buckets>&, Arena&) const {
     View<S> dqk = d.qk;
     for (Index i = 0; i < in.qk.rows(); ++i)
-      row_backward<S>(
-          keys(c), [&](Index a, Index b) { return in.qk.row(a).dot(in.qk.row(b)); }, in.v, i, out, dout, d.v,
-          [&](Index a, Index b, S de) {
-            dqk.row(a) += de * in.qk.row(b);
-            dqk.row(b) += de * in.qk.row(a);
-          });
+      row_backward<S>(keys(c), score(c), in.v, i, out, dout, d.v, [&](Index a, Index b, S de) {
+        dqk.row(a) += de * in.qk.row(b);
+        dqk.row(b) += de * in.qk.row(a);
+      });
   }
 };
 static_assert(ChoosingPolicy<Buckets<float>>);

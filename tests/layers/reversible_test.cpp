@@ -1,51 +1,17 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #include <archetypes/archetype.hpp>
-#include <heed/attention.hpp>
-#include <heed/layers/feed_forward.hpp>
-#include <heed/layers/norm.hpp>
-#include <heed/layers/reversible.hpp>
-#include <heed/layers/reversible_stack.hpp>
-#include <heed/layers/sequential.hpp>
 #include <heed/policies/tiled.hpp>
-#include <layers/check.hpp>
+#include <layers/reversible_block.hpp>
 
 using namespace heed;
 
 namespace {
 
-template <class P>
-using Block = Reversible<Sequential<LayerNorm<typename P::Scalar>, Attention<P>>,
-                         Sequential<LayerNorm<typename P::Scalar>, FeedForward<typename P::Scalar>>>;
-template <class P>
-typename Block<P>::Options block_options(Index d, int threads, typename P::Options policy = {}) {
-  typename Block<P>::Options o;
-  o.f.layers = {{.d_model = d, .threads = threads},
-                {.d_model = d, .heads = 2, .head_dim = 3, .threads = threads, .policy = policy}};
-  o.g.layers = {{.d_model = d, .threads = threads}, {.d_model = d, .d_ff = 2 * d, .threads = threads}};
-  o.threads = threads;
-  return o;
-}
-template <class P>
-typename ReversibleStack<Block<P>>::Options stack_options(Index depth, Index d, int threads = 1) {
-  return {.depth = depth, .layer = block_options<P>(d, threads), .threads = threads};
-}
 template <class S>
 using One = Block<Tiled<S>>;
 template <class S>
 using Many = ReversibleStack<Block<Tiled<S>>>;
-
-/// Weights drawn as `init` does, those that end a branch times `gain`: how much a layer adds to what it was given.
-template <class L>
-void set_gain(check::Rig<L>& rig, const typename L::Options& options, double gain) {
-  Random random(3);
-  rig.p = L(options).init(random);
-  for_each(
-      [&](const std::string& path, auto& m) {
-        if (path.ends_with(".wo") || path.ends_with(".w_out")) m *= typename L::Scalar(gain);
-      },
-      rig.p);
-}
 
 }  // namespace
 
@@ -98,78 +64,41 @@ TEST(ReversibleStack, RebuildsItsInput) {
 
 /// ... and so are its gradients, against those of the same layers with all activations kept.
 TEST(ReversibleStack, HasTheGradientsOfStoredActivations) {
-  const Index d = 32, depth = 64;
-  for (const double rate : {0.0, 0.1}) {
-    const auto options = stack_options<Tiled<float>>(depth, d);
-    check::Rig<Many<float>> rebuilt(options);
-    set_gain(rebuilt, options, 0.3);
-    check::Rig<Stack<One<float>>> stored({.depth = depth, .layer = options.layer});
-    stored.p = rebuilt.p;
-    stored.dropout = rebuilt.dropout = {.rate = rate, .seed = 4};
-    const Batch batch = Batch::ragged({25, 15});
-    const Matrix<float> x = check::tokens<float>(40, 2 * d), dy = check::tokens<float>(40, 2 * d, 4);
-    EXPECT_TRUE(check::same_bits(stored.forward(x, batch), rebuilt.forward(x, batch)));
-    const double bound = 2 * double(depth) * double(std::numeric_limits<float>::epsilon());
-    const Matrix<float> dx = stored.backward(x, batch, dy), dx_rebuilt = rebuilt.backward(x, batch, dy);
-    EXPECT_LE(double((dx_rebuilt - dx).norm()), bound * double(dx.norm()));
-    double worst = 0;
-    for_each(
-        [&](const std::string& path, const auto& a, const auto& b) {
-          if (a.size() == 0) return;
-          worst = std::max(worst, double((a - b).norm() / a.norm()));
-          EXPECT_LE(double((a - b).norm()), bound * double(a.norm())) << path;
-        },
-        stored.g, rebuilt.g);
-    RecordProperty("worst", std::to_string(worst / bound));
-    // again, from the same cache: the output that it rebuilds from is still there
-    rebuilt.clear();
-    EXPECT_TRUE(check::same_bits(rebuilt.backward(x, batch, dy), dx_rebuilt));
-  }
+  const Index d = 32;
+  for (const double rate : {0.0, 0.1})
+    check_against_stored<Tiled<float>>(stack_options<Tiled<float>>(64, d), Batch::ragged({25, 15}),
+                                       check::tokens<float>(40, 2 * d), {.rate = rate, .seed = 4}, {}, 3);
 }
 
-/// Choices made in forward are those of backward, even where the rebuilt input would choose otherwise: 100 seeds.
+/// Choices are kept of every layer, and replayed.
 TEST(ReversibleStack, KeepsChoices) {
-  using P = archetype::Buckets<float>;
-  using L = ReversibleStack<Block<P>>;
-  const Index d = 6, depth = 6;
-  const auto options = stack_options<P>(depth, d);
-  const Batch batch = Batch::ragged({9, 5});
-  for (std::uint64_t seed = 0; seed < 100; ++seed) {
-    check::Rig<L> rebuilt(options);
-    check::Rig<Stack<Block<P>>> stored({.depth = depth, .layer = options.layer});
-    Random random(seed);
-    rebuilt.p = stored.p = L(options).init(random);
-    Matrix<float> x = random_normal<float>(random, 14, 2 * d, 1);
-    const Matrix<float> dy = check::tokens<float>(14, 2 * d, seed + 1000);
-    EXPECT_TRUE(check::same_bits(stored.forward(x, batch), rebuilt.forward(x, batch)));
-    const Matrix<float> dx = stored.backward(x, batch, dy), dx_rebuilt = rebuilt.backward(x, batch, dy);
-    EXPECT_LE(double((dx_rebuilt - dx).norm()), 2e-5 * double(dx.norm())) << seed;
-    for_each([&](const std::string& path, const auto& a,
-                 const auto& b) { EXPECT_LE(double((a - b).norm()), 2e-5 * (double(a.norm()) + 1e-3)) << path; },
-             stored.g, rebuilt.g);
-  }
-  check::gradients<ReversibleStack<Block<archetype::Buckets<double>>>>(stack_options<archetype::Buckets<double>>(3, d),
-                                                                       2 * d);
+  using P = archetype::Buckets<double>;
+  check::gradients<ReversibleStack<Block<P>>>(stack_options<P>(3, 6), 12);
 }
 
-/// The memory of a call does not grow with the depth.
+/// The memory of a call does not grow with the depth, but for the choices of every layer.
 TEST(ReversibleStack, KeepsOneActivation) {
-  const auto bytes = [](Index depth) {
-    const Index d = 16;
-    Many<float> stack(stack_options<Tiled<float>>(depth, d));
-    Random random(1);
-    const auto p = stack.init(random);
-    auto g = zeros_like(p);
+  const Index d = 16, longest = 200;
+  const auto held = [&]<class P>(Index depth, P*) {
+    check::Rig<ReversibleStack<Block<P>>> rig(stack_options<P>(depth, d));
     const Matrix<float> x = check::tokens<float>(256, 2 * d);
-    const Batch batch = Batch::ragged({200, 56});
-    Many<float>::Cache cache;
+    const Batch batch = Batch::ragged({longest, 56});
     const std::size_t before = allocations::bytes;
-    stack.forward(p, x, batch, cache);
-    stack.backward(p, x, batch, cache, x, g);
-    return double(allocations::bytes - before);
+    heed::detail::forward(rig.layer, rig.weights(), x, batch, rig.cache, rig.context, Dropout{});
+    heed::detail::backward(rig.layer, rig.weights(), x, batch, rig.cache, x, rig.gradients(), rig.context, Dropout{});
+    return std::pair(allocations::bytes - before, bytes(rig.cache));
   };
-  EXPECT_LE(bytes(64) / bytes(4), 1.05);
-  RecordProperty("ratio", std::to_string(bytes(64) / bytes(4)));
+  Tiled<float>* const none = nullptr;
+  const auto [taken, kept] = held(4, none);
+  const auto [taken_deep, kept_deep] = held(64, none);
+  EXPECT_LE(double(taken_deep), 1.05 * double(taken));
+  EXPECT_LE(double(kept_deep), 1.05 * double(kept));
+  RecordProperty("ratio", std::to_string(double(taken_deep) / double(taken)));
+
+  using P = archetype::Buckets<float>;  // two sequences, two heads
+  P* const chooses = nullptr;
+  const std::size_t buckets = 4 * (sizeof(P::Choices) + std::size_t(longest) * sizeof(int)) + sizeof(Block<P>::Choices);
+  EXPECT_LE(held(64, chooses).second, held(4, chooses).second + 60 * buckets);
 }
 
 TEST(ReversibleStack, Streams) {

@@ -402,6 +402,7 @@ struct SameSign : archetype::Base<S> {
   struct Cache {
     std::vector<bool> q, k;
   };
+  using Choices = Cache;
   using Base<S>::Base;
   void check(const heed::Head<SameSign>&, heed::CallShape) const {}
   void reserve(heed::CallShape, Cache&) const {}
@@ -410,6 +411,7 @@ struct SameSign : archetype::Base<S> {
     for (Index i = 0; i < in.q.rows(); ++i) c.q.push_back(in.q(i, 0) > 0);
     for (Index j = 0; j < in.k.rows(); ++j) c.k.push_back(in.k(j, 0) > 0);
   }
+  Choices& choices(Cache& c) const { return c; }
   static auto keys(const Cache& c) {
     return [&c](Index i, auto&& f) {
       for (std::size_t j = 0; j < c.k.size(); ++j)

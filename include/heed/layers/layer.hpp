@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <heed/concepts.hpp>
 #include <heed/core/batch.hpp>
 #include <heed/core/buffer.hpp>
 #include <heed/core/dropout.hpp>
@@ -25,8 +26,6 @@ namespace heed {
 
 /// The context of a layer that needs nothing from the caller.
 struct NoContext {};
-/// The choices of a layer that makes none.
-struct NoChoices {};
 
 namespace detail {
 /// What the last forward gave, as it lies in the cache.
@@ -139,17 +138,6 @@ auto backward(const L& layer, const Weights<L>& w, const X& x, const Batch& batc
     return layer.backward(w, x, batch, cache, dy, g, mine);
 }
 
-template <class L>
-struct choices_of {
-  using type = NoChoices;
-};
-template <class L>
-requires requires { typename L::Choices; }
-struct choices_of<L> {
-  using type = typename L::Choices;
-};
-template <class L>
-using ChoicesOf = typename choices_of<L>::type;
 template <class L>
 void exchange(const L& layer, typename L::Cache& cache, ChoicesOf<L>& choices) {
   if constexpr (!std::is_empty_v<ChoicesOf<L>>) layer.exchange(cache, choices);

@@ -136,16 +136,14 @@ class ReversibleStack {
   /// Calls f while the cache of all layers holds the choices of layer i.
   template <class F>
   void with_choices(std::size_t i, Cache& c, const F& f) const {
-    struct Exchanged {  // and back, also when f throws
-      const L& layer;
-      typename L::Cache& cache;
-      detail::ChoicesOf<L>& choices;
-      Exchanged(const L& l, typename L::Cache& own, detail::ChoicesOf<L>& kept) : layer(l), cache(own), choices(kept) {
-        detail::exchange(layer, cache, choices);
-      }
-      ~Exchanged() { detail::exchange(layer, cache, choices); }
-    } const exchanged(layers_[i], c.layer, c.choices[i]);
-    f();
+    detail::exchange(layers_[i], c.layer, c.choices[i]);
+    try {
+      f();
+    } catch (...) {
+      detail::exchange(layers_[i], c.layer, c.choices[i]);
+      throw;
+    }
+    detail::exchange(layers_[i], c.layer, c.choices[i]);
   }
   ConstView<S> run(const Weights<ReversibleStack>& w, ConstView<S> x, const Batch& batch, Cache& c,
                    const Context& context, const Dropout& dropout, bool choose) const {

@@ -72,6 +72,7 @@ class Lsh {
   using Shared = NoParams;
   struct Context {};
   using Cache = BucketChoices;
+  using Choices = BucketChoices;
 
   static std::vector<Preset<Options>> presets() {
     return {{"rounds:1", {.rounds = 1}},
@@ -133,6 +134,7 @@ class Lsh {
   void choose(const Head<Lsh>&, const Tied<ConstView<S>>& in, Cache& cache, Arena& scratch) const {
     hash_(in.qk, cache.buckets.resize(options_.rounds, in.qk.rows()).data(), scratch);
   }
+  Choices& choices(Cache& cache) const { return cache; }
 
   void forward(const Head<Lsh>&, const Tied<ConstView<S>>& in, Out<S> out, const Cache& cache, Arena& scratch) const {
     const Index n = in.qk.rows(), d_v = shape_.value_dim;

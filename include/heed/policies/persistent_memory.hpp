@@ -87,6 +87,7 @@ class PersistentMemory {
   using Shared = typename Inner::Shared;
   using Context = typename Inner::Context;
   using State = typename detail::InnerState<Inner>::Type;
+  using Choices = detail::ChoicesOf<Inner>;
   /// The context's own result, unless its rows are independent.
   struct Cache {
     typename Inner::Cache inner;
@@ -149,6 +150,7 @@ class PersistentMemory {
               Arena& scratch) const requires ChoosingPolicy<Inner> {
     inner_.choose(down(h), in, cache.inner, scratch);
   }
+  Choices& choices(Cache& cache) const requires ChoosingPolicy<Inner> { return inner_.choices(cache.inner); }
 
   Index rows_per_task() const requires RowwisePolicy<Inner> {
     return std::lcm(inner_.rows_per_task(), softmax_rows_per_task<S>);
