@@ -7,15 +7,27 @@
 #include <heed/io/safetensors.hpp>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <regex>
+#include <set>
 #include <sstream>
 
 #include "safetensors_files.hpp"
 
 /// Weights on disk: what comes back, and what is refused.
+
+/// Stands before the system's: counts, and fails where a test wants it to.
+namespace disk {
+int flushes = 0;
+bool full = false;
+}  // namespace disk
+extern "C" int fsync(int) {
+  ++disk::flushes;
+  return disk::full ? -1 : 0;
+}
 
 namespace {
 
@@ -98,12 +110,24 @@ class Safetensors : public testing::Test {
 
 TEST_F(Safetensors, RefusesEveryBadHeader) {
   int i = 0;
+  std::set<SafetensorsFault> met;
   for (const auto& bad : safetensors_files::bad()) {
     const std::string label = std::string(bad.rule) + " (number " + std::to_string(i++) + ")";
     expect(bad.fault, bad.says, label.c_str(), [&] { heed::parse_safetensors(bad.bytes, bad.limits); });
     expect(bad.fault, bad.says, label.c_str(),
            [&] { heed::read_safetensors_header(write("bad", bad.bytes), bad.limits); });
+    Row params;
+    params.a << 1, 2;
+    expect(bad.fault, bad.says, label.c_str(),
+           [&] { heed::load_safetensors(at("bad"), params, {.limits = bad.limits}); });
+    EXPECT_EQ(params.a, (Matrix<float>(1, 2) << 1, 2).finished()) << label;
+    met.insert(bad.fault);
   }
+  for (int fault = static_cast<int>(SafetensorsFault::header_too_small);
+       fault <= static_cast<int>(SafetensorsFault::limit_exceeded); ++fault)
+    EXPECT_TRUE(met.contains(static_cast<SafetensorsFault>(fault)) ||
+                fault == static_cast<int>(SafetensorsFault::unsupported_dtype))
+        << "no file has the fault number " << fault;
 }
 
 TEST_F(Safetensors, TakesWhatOnlyLooksOdd) {
@@ -181,6 +205,18 @@ TEST_F(Safetensors, WidensButNeverNarrows) {
   EXPECT_EQ(wide.table, narrow.table.cast<double>());
 }
 
+TEST_F(Safetensors, LoadsNumbersThatAreNotAligned) {  // S23
+  using safetensors_files::entry;
+  const std::string header =
+      "{\"before\":" + entry("\"U8\"", "[1]", "[0,1]") + ",\"a\":" + safetensors_files::floats("[2]", "[1,9]") + "}";
+  const float numbers[] = {1.5f, -2};
+  std::string data(9, '\7');
+  std::memcpy(data.data() + 1, numbers, sizeof numbers);
+  Row params;
+  heed::load_safetensors(write("odd", safetensors_files::file(header) + data), params, {.allow_unexpected = true});
+  EXPECT_EQ(params.a, (Matrix<float>(1, 2) << 1.5f, -2).finished());
+}
+
 TEST_F(Safetensors, LoadsAllOrNothing) {  // S30, S31
   const Model<float> before = model<float>(2);
   heed::save_safetensors(at("right"), model<float>(1));
@@ -246,12 +282,28 @@ TEST_F(Safetensors, SavesAllOrNothing) {  // S33
   fs::create_directory(at("kept.part"));  // where it would be written
   refused(SafetensorsFault::io, "cannot be written", at("kept"));
   fs::remove(at("kept.part"));
+  disk::full = true;
+  refused(SafetensorsFault::io, "cannot be written", at("kept"));
+  disk::full = false;
+  EXPECT_FALSE(fs::exists(at("kept.part")));
   EXPECT_EQ(bytes(at("kept")), before);
   refused(SafetensorsFault::io, "cannot be written", at("no/such/folder"));
   fs::create_directory(at("folder"));
   write("folder/file", "");
   refused(SafetensorsFault::io, "cannot be written", at("folder"));
   EXPECT_FALSE(fs::exists(at("folder.part")));
+}
+
+TEST_F(Safetensors, IsOnTheDiskWhenItIsSaved) {  // S33: the file before it has its name, and then the name
+  const int before = disk::flushes;
+  heed::save_safetensors(at("kept"), model<float>(1));
+  EXPECT_EQ(disk::flushes - before, 2);
+  const fs::path here = fs::current_path();
+  fs::current_path(folder_);
+  heed::save_safetensors("no_folder_named", model<float>(1));
+  fs::current_path(here);
+  EXPECT_EQ(disk::flushes - before, 4);
+  EXPECT_TRUE(fs::exists(at("no_folder_named")));
 }
 
 /// What the fuzzer starts from.

@@ -18,6 +18,11 @@
 #include <utility>
 #include <vector>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <fcntl.h>
+#include <unistd.h>
+#endif
+
 /// Weights on disk, as safetensors files: any struct of parameters, by the paths that `for_each` gives its matrices.
 /// Needs nlohmann-json, which nothing else in heed does.
 
@@ -113,6 +118,19 @@ class WeightsFile {
   SafetensorsHeader header_;
 };
 
+/// Has a file, or the names in a folder, put on the disk. Where the system has no such call, it is left to it when.
+inline bool flush_to_disk(const std::filesystem::path& path) {
+#if defined(__unix__) || defined(__APPLE__)
+  const int descriptor = ::open(path.c_str(), O_RDONLY);
+  if (descriptor < 0) return false;
+  const bool flushed = ::fsync(descriptor) == 0;
+  ::close(descriptor);
+  return flushed;
+#else
+  return static_cast<void>(path), true;
+#endif
+}
+
 /// Weight `to`, already of its shape, from a tensor. A row may lie in a file as a vector.
 template <class T, class S>
 void fill(WeightsFile& file, const TensorInfo& t, const FileName& as, bool require_finite, Matrix<S>& to) {
@@ -180,7 +198,7 @@ void load_safetensors(const std::string& path, T& params, const SafetensorsOptio
 }
 
 /// Writes every weight of `params` that has numbers, and the metadata. It is written beside its place, as path + ".part",
-/// and then renamed: whatever fails in the program, the file of before stays whole. (It is not forced to the disk; two
+/// put on the disk, and then renamed: whatever fails, the file of before stays whole, or the new one is there. (Two
 /// programs must not save to one path at a time.) Throws SafetensorsError.
 template <class T>
 void save_safetensors(const std::string& path, const T& params, const SafetensorsOptions& options = {}) {
@@ -223,9 +241,12 @@ void save_safetensors(const std::string& path, const T& params, const Safetensor
         },
         params);
     file.close();
-    detail::require_safe(!file.fail(), SafetensorsFault::io, "'", beside, "': it cannot be written");
+    detail::require_safe(!file.fail() && detail::flush_to_disk(beside), SafetensorsFault::io, "'", beside,
+                         "': it cannot be written");
     std::filesystem::rename(beside, path, error);
     detail::require_safe(!error, SafetensorsFault::io, "'", path, "': it cannot be written: ", error.message());
+    // The new name; not every file system can, and none may say that nothing was saved.
+    static_cast<void>(detail::flush_to_disk(std::filesystem::absolute(path, error).parent_path()));
   } catch (...) {
     std::filesystem::remove(beside, error);
     throw;
