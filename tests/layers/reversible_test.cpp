@@ -98,7 +98,7 @@ TEST(ReversibleStack, KeepsOneActivation) {
   using P = archetype::Buckets<float>;  // two sequences, two heads
   P* const chooses = nullptr;
   const std::size_t buckets = 4 * (sizeof(P::Choices) + std::size_t(longest) * sizeof(int)) + sizeof(Block<P>::Choices);
-  EXPECT_LE(held(64, chooses).second, held(4, chooses).second + 60 * buckets);
+  EXPECT_LE(held(16, chooses).second, held(4, chooses).second + 12 * buckets);
 }
 
 TEST(ReversibleStack, Streams) {
