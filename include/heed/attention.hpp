@@ -6,6 +6,7 @@
 #include <heed/core/head_layout.hpp>
 #include <heed/core/weights.hpp>
 #include <heed/kernels/affine.hpp>
+#include <heed/kernels/head_tasks.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -273,18 +274,11 @@ class Attention {
   Head<P> head(const Weights<Attention>& w, const Context& context, Index sequence, Index h) const {
     return {w.own.heads[static_cast<std::size_t>(h)], w.shared, context, sequence, h};
   }
-  VectorView<S> lse(Buffer<S>& all, Segment rows, Index h) const {
-    return {all.view().data() + h * all.cols() + rows.begin, rows.size};
-  }
-  ConstOut<S> result(const Buffer<S>& mixed, Segment rows, Index h) const {
-    return {block(mixed.view(), rows.begin, h * options_.value_dim, rows.size, options_.value_dim), {nullptr, 0}};
-  }
-  ConstOut<S> result(const Buffer<S>& mixed, const Buffer<S>& all_lse, Segment rows, Index h) const {
-    return {result(mixed, rows, h).o, {all_lse.view().data() + h * all_lse.cols() + rows.begin, rows.size}};
-  }
-  Out<S> result(Buffer<S>& mixed, Buffer<S>& all_lse, Segment rows, Index h) const {
-    return {block(mixed.view(), rows.begin, h * options_.value_dim, rows.size, options_.value_dim),
-            lse(all_lse, rows, h)};
+  /// The heads of a batch as calls of the policy, handed to f.
+  template <class F>
+  void with_heads(const Weights<Attention>& w, const Batch& batch, const Context& context, const F& f) const {
+    const auto head_of = [&](Index s, Index h) { return head(w, context, s, h); };
+    f(HeadTasks(policy_, layout(), batch, head_of));
   }
 
   /// Room in the cache for the longest call that it has met.
@@ -314,36 +308,11 @@ class Attention {
     projection_.forward(w.own.projection, x, memory, batch, c.fields, c.workers);
     c.mixed.resize(x.rows(), mixed_width());
     c.lse.resize(options_.heads, x.rows());
-    for_each_task(batch, c.longest.queries, c.workers, [&](Index s, Index h, Range rows, Arena& scratch) {
-      const Head<P> at = head(w, context, s, h);
-      const auto in = layout().read(std::as_const(c.fields), batch, s, h);
-      const Out<S> out = result(c.mixed, c.lse, batch.queries(s), h);
-      if constexpr (RowwisePolicy<P>) {
-        policy_.forward_rows(at, in, rows, out, scratch);
-      } else {
-        typename P::Cache& made = c.heads[static_cast<std::size_t>(s * options_.heads + h)];
-        if constexpr (ChoosingPolicy<P>)
-          if (choose) policy_.choose(at, in, made, scratch);
-        policy_.forward(at, in, out, made, scratch);
-      }
+    with_heads(w, batch, context, [&](const auto& heads) {
+      heads.forward(c.fields, choose, c.longest.queries, c.mixed, c.lse, c.heads, c.workers);
     });
-    static_cast<void>(choose);
     output(w, batch.q, c.mixed, c.y, c.workers);
     return std::as_const(c.y).view();
-  }
-
-  /// Calls f(sequence, head, rows, scratch) for every head of every sequence, cut into blocks of rows where the policy
-  /// allows. Last blocks come first: causal ones are the longest, and should not be what everyone waits for.
-  template <class F>
-  void for_each_task(const Batch& batch, Index longest, Workers& workers, F&& f) const {
-    Index rows = std::max<Index>(longest, 1);
-    if constexpr (RowwisePolicy<P>) rows = std::min(rows, policy_.rows_per_task());
-    const Index blocks = std::max<Index>(1, (longest + rows - 1) / rows), pairs = batch.size() * options_.heads;
-    workers.run(blocks * pairs, [&](Index task, Arena& scratch) {
-      const Index s = task % pairs / options_.heads, h = task % options_.heads, n = batch.queries(s).size;
-      const Index begin = (blocks - 1 - task / pairs) * rows;
-      if (begin < n || begin == 0) f(s, h, Range{begin, std::min(n, begin + rows)}, scratch);
-    });
   }
 
   void output(const Weights<Attention>& w, const std::vector<Segment>& rows, const Buffer<S>& mixed, Buffer<S>& y,
@@ -369,7 +338,10 @@ class Attention {
     affine_backward<S>(batch.q, std::as_const(c.mixed).view(), w.own.wo, dy, g.own.wo, g.own.bo, c.dmixed.view(),
                        c.workers);
     layout().zero(c.fields, c.dfields);
-    pull_heads(w, batch, c, g, context);
+    with_heads(w, batch, context, [&](const auto& heads) {
+      heads.backward(c.fields, c.mixed, c.lse, c.heads, c.dmixed, c.dfields, g.own.heads, g.shared, c.partial,
+                     c.workers);
+    });
 
     const bool grouped = layout().group() > 1;
     if (grouped) layout().fold(c.dfields, c.folded, c.workers);
@@ -378,47 +350,6 @@ class Attention {
     if (!self) c.dmemory.resize(memory.rows(), memory.cols()).setZero();
     projection_.backward(w.own.projection, x, memory, batch, grouped ? c.folded : c.dfields, g.own.projection, dx,
                          self ? dx : c.dmemory.view(), c.workers);
-  }
-
-  /// One task per head of a sequence; where sequences add to something they share, one per head.
-  void pull_heads(const Weights<Attention>& w, const Batch& batch, Cache& c, const Gradients<Attention>& g,
-                  const Context& context) const {
-    bool sequences_share = learns<P>;
-    Fields::map([&](Field f, const auto&) { return sequences_share |= f.rows == Rows::fixed; },
-                std::as_const(c.fields));
-    if constexpr (!std::is_empty_v<Shared>) {
-      if (c.partial.size() != static_cast<std::size_t>(options_.heads) || !same_shape(c.partial[0], w.shared))
-        c.partial.assign(static_cast<std::size_t>(options_.heads), w.shared);
-      for (Shared& partial : c.partial) set_zero(partial);
-    }
-    const auto pull_one = [&](Index s, Index h, Arena& scratch) {
-      Shared& shared = [&]() -> Shared& {
-        if constexpr (std::is_empty_v<Shared>)
-          return g.shared;
-        else
-          return c.partial[static_cast<std::size_t>(h)];
-      }();
-      const Segment rows = batch.queries(s);
-      policy_.backward(head(w, context, s, h), layout().read(std::as_const(c.fields), batch, s, h),
-                       result(std::as_const(c.mixed), std::as_const(c.lse), rows, h),
-                       result(std::as_const(c.dmixed), rows, h),
-                       std::as_const(c.heads[static_cast<std::size_t>(s * options_.heads + h)]),
-                       layout().write(c.dfields, batch, s, h),
-                       HeadGradient<P>{g.own.heads[static_cast<std::size_t>(h)], shared}, scratch);
-    };
-    if (sequences_share)
-      c.workers.run(options_.heads, [&](Index h, Arena& scratch) {
-        for (Index s = 0; s < batch.size(); ++s) {
-          const Arena::Frame frame(scratch);
-          pull_one(s, h, scratch);
-        }
-      });
-    else
-      c.workers.run(batch.size() * options_.heads, [&](Index task, Arena& scratch) {
-        pull_one(task / options_.heads, task % options_.heads, scratch);
-      });
-    if constexpr (!std::is_empty_v<Shared>)
-      for (const Shared& partial : c.partial) add(g.shared, partial);
   }
 
   ConstView<S> advance(const Weights<Attention>& w, State& state, ConstView<S> x, const Batch& batch,
@@ -439,35 +370,13 @@ class Attention {
       for (Index h = 0; h < options_.heads; ++h) policy_.check(head(w, context, s, h), CallShape{n, before + n});
     }
 
-    const HeadLayout heads = layout();
     state.workers.prepare(options_.threads, std::max({state.scratch, projection_.scratch(x.rows(), x.rows()),
                                                       affine_scratch<S>(x.rows(), mixed_width(), options_.d_model)}));
     projection_.step(w.own.projection, state.projection, x, batch, state.fields, state.workers);
     state.mixed.resize(x.rows(), mixed_width());
     state.lse.resize(x.rows(), options_.heads);
-    state.workers.run(batch.size() * heads.kv_heads, [&](Index task, Arena& scratch) {
-      const Index s = task / heads.kv_heads, kv = task % heads.kv_heads, first = kv * heads.group();
-      const Segment rows = batch.queries(s);
-      typename P::State& stream = state.heads[static_cast<std::size_t>(task)];
-      policy_.append(head(w, context, s, first), stream, heads.read(std::as_const(state.fields), batch, s, first));
-      if (rows.size == 0) return;
-      // As scratch for the log-sum-exps: one block per task, which is all that a stream needs of them.
-      S* const lse = state.lse.view().data() + rows.begin * options_.heads + rows.size * first;
-      if constexpr (GroupStreamingPolicy<P>) {
-        const Index width = heads.group() * heads.value_dim;
-        policy_.attend_group(head(w, context, s, first), heads.group(), std::as_const(stream),
-                             heads.read_group(std::as_const(state.fields), batch, s, kv),
-                             Out<S>{block(state.mixed.view(), rows.begin, kv * width, rows.size, width),
-                                    VectorView<S>(lse, rows.size * heads.group())},
-                             scratch);
-      } else {
-        for (Index h = first; h < first + heads.group(); ++h)
-          policy_.attend(head(w, context, s, h), std::as_const(stream),
-                         heads.read(std::as_const(state.fields), batch, s, h),
-                         Out<S>{block(state.mixed.view(), rows.begin, h * heads.value_dim, rows.size, heads.value_dim),
-                                VectorView<S>(lse, rows.size)},
-                         scratch);
-      }
+    with_heads(w, batch, context, [&](const auto& heads) {
+      heads.step(state.fields, state.heads, state.mixed, state.lse, state.workers);
     });
     for (Index s = 0; s < batch.size(); ++s) state.sizes[static_cast<std::size_t>(s)] += batch.queries(s).size;
     output(w, batch.q, state.mixed, state.y, state.workers);
