@@ -53,8 +53,9 @@ struct SurvivesExtremes {
         const S low = value.col(j).minCoeff(), high = value.col(j).template maxCoeff<Eigen::PropagateNaN>();
         const S size = std::max(
             {std::abs(low), std::abs(high), reach * given.col(j).cwiseAbs().template maxCoeff<Eigen::PropagateNaN>()});
+        // An average of positive weights: its rounding is that of two sums over the keys, as large as the values.
         const S slack =
-            64 * std::numeric_limits<S>::epsilon() * size * static_cast<S>(std::sqrt(double(c.call.keys)) + 1) / 8;
+            4 * std::numeric_limits<S>::epsilon() * size * static_cast<S>(std::sqrt(double(c.call.keys)) + 2);
         for (heed::Index i = 0; i < run.out.o.rows(); ++i) {
           if (set_count<P>() > 1 && !seen[static_cast<std::size_t>(s)].row(i).any()) continue;
           const S x = run.out.o(i, j);
