@@ -196,6 +196,7 @@ struct SoundHeads : MutantOf<heed::AdaptiveSpan<S>, SoundHeads<S>> {
 };
 template <class S>
 struct Cases<SoundHeads<S>> : SpanCases<SoundHeads<S>> {};
+static_assert(heed::HeadCostPolicy<SoundHeads<float>> && heed::ChoosingPolicy<SoundTied<float>>);
 const bool heads_cost = sound<CostHolds, SoundHeads>("a cost of each head");
 
 template <class S>

@@ -5,6 +5,7 @@
 #include <laws.hpp>
 #include <pairwise.hpp>
 #include <patterns/pattern_law.hpp>
+#include <policies/qkv_cases.hpp>
 
 #include <limits>
 #include <set>
@@ -14,11 +15,11 @@ using heed::Index;
 /// Window and global blocks in words of their own. Which blocks were drawn, only the policy knows; what these must be
 /// is tested below.
 template <class S>
-struct Cases<heed::BigBird<S>> {
+struct Cases<heed::BigBird<S>> : QkvCases<heed::BigBird<S>> {
   using P = heed::BigBird<S>;
-  using Options = typename P::Options;
+  using Base = QkvCases<P>;
+  using typename Base::Options;
   static constexpr bool can_be_causal = false;
-  static constexpr bool groups = true;
 
   static std::vector<Case<P>> cases(const std::vector<Index>& d, const std::vector<Index>& d_v,
                                     const std::vector<Index>& n_q, const std::vector<Index>& n_k) {
@@ -71,9 +72,6 @@ struct Cases<heed::BigBird<S>> {
     refused("negative global blocks", "global_blocks", Options{.global_blocks = -1});
     refused("negative random blocks", "random_blocks", Options{.random_blocks = -1});
   }
-  template <class F>
-  static void bad_contexts(const heed::Batch&, F&&) {}
-  static typename P::Context context(const Case<P>&, std::vector<heed::Matrix<S>>&) { return {}; }
 
   static bool sees(const Case<P>& c, Index i, Index j) {
     const Index p = i + c.call.keys - c.call.queries, b = c.options.block, n = (c.call.keys + b - 1) / b;
@@ -85,51 +83,18 @@ struct Cases<heed::BigBird<S>> {
     if (std::abs(of_p - of_j) <= (c.options.window_blocks - 1) / 2) return true;
     return P(c.options, c.shape).pattern(c.head, c.call.keys).sees(p, j);
   }
-  static Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> seen(const Case<P>& c, const Instance<P>&) {
-    Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> all(c.call.queries, c.call.keys);
-    for (Index i = 0; i < c.call.queries; ++i)
-      for (Index j = 0; j < c.call.keys; ++j) all(i, j) = sees(c, i, j);
-    return all;
+  static Grid seen(const Case<P>& c, const Instance<P>&) {
+    return Base::grid(c, [&](Index i, Index j) { return sees(c, i, j); });
   }
   static bool sees_first(const Case<P>& c) { return sees(c, c.call.queries - 1, 0); }
-  static Index seen_pairs(const Case<P>& c) {
-    Index pairs = 0;
-    for (Index i = 0; i < c.call.queries; ++i)
-      for (Index j = 0; j < c.call.keys; ++j) pairs += sees(c, i, j) ? 1 : 0;
-    return pairs;
-  }
-  static std::pair<double, double> multiply_adds(const Case<P>&, double pairs, double d, double d_v) {
-    return {pairs * (d + d_v), pairs * (3 * d + 2 * d_v)};
-  }
+  static Index seen_pairs(const Case<P>& c) { return seen(c, {}).count(); }
   /// One block holds all keys, and both parts of them have a position for every query.
   static bool keys_split(const Case<P>& c) {
     return c.options.block >= c.call.keys && c.call.queries <= c.call.keys / 3;
   }
 
   static oracle::Answer answer(const Case<P>& c, const Instance<P>& in) {
-    using oracle::Real;
-    oracle::Problem problem;
-    problem.q = in.fields.q.template cast<Real>();
-    problem.k = in.fields.k.template cast<Real>();
-    problem.v = in.fields.v.template cast<Real>();
-    problem.d_o = in.d_o.template cast<Real>();
-    problem.d_lse = in.d_lse.template cast<Real>();
-    problem.scale = c.options.scale ? Real(*c.options.scale) : 1 / std::sqrt(Real(c.shape.key_dim));
-    problem.soft_cap = 0;
-    problem.sees = [&](Index i, Index j) { return sees(c, i, j); };
-    problem.bias = [](Index, Index) { return Real(0); };
-    return oracle::softmax_attention(problem);
-  }
-  template <class F>
-  static void compare_gradients(const Instance<P>&, const Results<P>& r, const oracle::Answer& a, F&& compare) {
-    compare("dq", r.d.q, a.dq);
-    compare("dk", r.d.k, a.dk);
-    compare("dv", r.d.v, a.dv);
-  }
-  static void change_kv_head(typename P::Projection::Params& p, Index kv, Index kv_heads) {
-    const Index d = p.wk.cols() / kv_heads, d_v = p.wv.cols() / kv_heads;
-    p.wk.middleCols(kv * d, d).array() += S(0.5);
-    p.wv.middleCols(kv * d_v, d_v).array() += S(0.5);
+    return oracle::softmax_attention(Base::problem(c, in, in.fields, [&](Index i, Index j) { return sees(c, i, j); }));
   }
 };
 

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
-#include <cases.hpp>
 #include <heed/policies/favor.hpp>
 #include <pairwise.hpp>
+#include <policies/qkv_cases.hpp>
 
 #include <cmath>
 #include <limits>
@@ -174,12 +174,10 @@ inline Answer linear_attention(const Problem& in, const FeaturesOf& fq, const Fe
 }  // namespace oracle
 
 template <class P>
-struct FavorCases {
-  using S = typename P::Scalar;
-  using Options = typename P::Options;
-  using Index = heed::Index;
+struct FavorCases : QkvCases<P> {
+  using Base = QkvCases<P>;
+  using typename Base::Index, typename Base::Options, typename Base::S;
   static constexpr bool can_be_causal = true;
-  static constexpr bool groups = true;
   using Map = decltype(Options{}.map);
   static constexpr bool softmax = std::same_as<Map, heed::SoftmaxFeatures>;
 
@@ -239,11 +237,7 @@ struct FavorCases {
   template <class F>
   static void bad_options(F&& refused) {
     const S infinity = std::numeric_limits<S>::infinity();
-    const auto bad = [&](const char* what, const char* names, auto&& change) {
-      Options o;
-      change(o);
-      refused(what, names, o);
-    };
+    const auto bad = Base::changed(refused);
     if constexpr (Map::projects) {
       bad("no features", "features", [&](Options& o) { o.features = 0; });
       bad("features negative", "features", [&](Options& o) { o.features = -4; });
@@ -266,26 +260,15 @@ struct FavorCases {
       bad("infinite epsilon", "epsilon", [&](Options& o) { o.map.epsilon = double(infinity); });
     }
   }
-  template <class F>
-  static void bad_contexts(const heed::Batch&, F&&) {}
-  static typename P::Context context(const Case<P>&, std::vector<heed::Matrix<S>>&) { return {}; }
 
   static bool sees(const Case<P>& c, Index i, Index j) {
     return !c.options.causal || j <= i + c.call.keys - c.call.queries;
   }
-  static Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> seen(const Case<P>& c, const Instance<P>&) {
-    Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> all(c.call.queries, c.call.keys);
-    for (Index i = 0; i < c.call.queries; ++i)
-      for (Index j = 0; j < c.call.keys; ++j) all(i, j) = sees(c, i, j);
-    return all;
+  static Grid seen(const Case<P>& c, const Instance<P>&) {
+    return Base::grid(c, [&](Index i, Index j) { return sees(c, i, j); });
   }
   static bool sees_first(const Case<P>&) { return true; }
-  static Index seen_pairs(const Case<P>& c) {
-    Index pairs = 0;
-    for (Index i = 0; i < c.call.queries; ++i)
-      for (Index j = 0; j < c.call.keys; ++j) pairs += sees(c, i, j) ? 1 : 0;
-    return pairs;
-  }
+  static Index seen_pairs(const Case<P>& c) { return seen(c, {}).count(); }
   /// Rows and keys that anything sees or that see anything, each projected and multiplied into the sums once forward.
   static std::pair<double, double> multiply_adds(const Case<P>& c, double pairs, double d, double d_v) {
     double rows = 0, m = Map::projects ? double(c.options.features) : d, width = m;
@@ -312,18 +295,6 @@ struct FavorCases {
     const auto fq = features_of(c.options.map, w, problem.scale, problem.q);
     const auto fk = features_of(c.options.map, w, problem.scale, problem.k);
     return oracle::linear_attention(problem, fq, fk, Map::projects ? Real(fq.log.cols()) : Real(1));
-  }
-  template <class F>
-  static void compare_gradients(const Instance<P>&, const Results<P>& r, const oracle::Answer& a, F&& compare) {
-    compare("dq", r.d.q, a.dq);
-    compare("dk", r.d.k, a.dk);
-    compare("dv", r.d.v, a.dv);
-  }
-
-  static void change_kv_head(typename P::Projection::Params& p, Index kv, Index kv_heads) {
-    const Index d = p.wk.cols() / kv_heads, d_v = p.wv.cols() / kv_heads;
-    p.wk.middleCols(kv * d, d).array() += S(0.5);
-    p.wv.middleCols(kv * d_v, d_v).array() += S(0.5);
   }
 };
 template <class S, class Map>

@@ -13,17 +13,15 @@
 
 /// Cases and oracle: E and F as dense matrices, whatever they are made of.
 template <class P, heed::LinformerSharing sharing>
-struct LinformerCases {
-  using S = typename P::Scalar;
-  using Options = typename P::Options;
-  using Index = heed::Index;
+struct LinformerCases : QkvCases<P> {
+  using Base = QkvCases<P>;
+  using typename Base::Index, typename Base::Options, typename Base::S;
   using LengthProjection = heed::LengthProjection;
   using LinformerSharing = heed::LinformerSharing;
   using Real = oracle::Real;
   using Grid = oracle::Grid;
   using Plain = SoftmaxCases<heed::Tiled<S>, SeesEverything>;
   static constexpr bool can_be_causal = false;
-  static constexpr bool groups = true;
 
   static std::vector<Case<P>> cases(const std::vector<Index>& k, const std::vector<Index>& d,
                                     const std::vector<Index>& d_v, const std::vector<Index>& n_q,
@@ -72,9 +70,6 @@ struct LinformerCases {
     refused("negative length", "options.max_length", Options{.max_length = -512});
     refused("infinite scale", "options.scale", Options{.scale = std::numeric_limits<S>::infinity()});
   }
-  template <class F>
-  static void bad_contexts(const heed::Batch&, F&&) {}
-  static typename P::Context context(const Case<P>&, std::vector<heed::Matrix<S>>&) { return {}; }
 
   static Index width(const Options& o) { return (o.max_length + o.k - 1) / o.k; }
   static Index slots(const Case<P>& c) {
@@ -207,9 +202,6 @@ struct LinformerCases {
       compare("de", d.e, a.de);
       compare("df", d.f, a.df);
     }
-  }
-  static void change_kv_head(typename P::Projection::Params& p, Index kv, Index kv_heads) {
-    Plain::change_kv_head(p, kv, kv_heads);
   }
 };
 template <class S, heed::LinformerSharing sharing>

@@ -4,6 +4,7 @@
 #include <heed/policies/tiled.hpp>
 #include <laws.hpp>
 #include <pairwise.hpp>
+#include <policies/qkv_cases.hpp>
 
 #include <limits>
 #include <set>
@@ -35,12 +36,11 @@ std::set<heed::Index> log_sparse_keys(const Options& o, heed::Index l) {
 }
 
 template <class S>
-struct Cases<heed::LogSparse<S>> {
+struct Cases<heed::LogSparse<S>> : QkvCases<heed::LogSparse<S>> {
   using P = heed::LogSparse<S>;
-  using Options = typename P::Options;
-  using Index = heed::Index;
+  using Base = QkvCases<P>;
+  using typename Base::Index, typename Base::Options;
   static constexpr bool can_be_causal = true;
-  static constexpr bool groups = true;
 
   static std::vector<Options> kinds() {
     std::vector<Options> all(6);
@@ -91,11 +91,7 @@ struct Cases<heed::LogSparse<S>> {
   template <class F>
   static void bad_options(F&& refused) {
     const S infinity = std::numeric_limits<S>::infinity();
-    const auto bad = [&](const char* what, const char* names, auto&& change) {
-      Options o;
-      change(o);
-      refused(what, names, o);
-    };
+    const auto bad = Base::changed(refused);
     bad("infinite scale", "scale", [&](Options& o) { o.scale = infinity; });
     bad("NaN scale", "scale", [&](Options& o) { o.scale = infinity - infinity; });
     bad("no local token", "options.local", [](Options& o) { o.local = 0; });
@@ -108,9 +104,6 @@ struct Cases<heed::LogSparse<S>> {
     bad("negative head", "options.dense_head", [](Options& o) { o.dense_head = -1; });
     bad("no anchors to drop", "options.drop_anchor", [](Options& o) { o.drop_anchor = true; });
   }
-  template <class F>
-  static void bad_contexts(const heed::Batch&, F&&) {}
-  static typename P::Context context(const Case<P>&, std::vector<heed::Matrix<S>>&) { return {}; }
 
   static Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> seen(const Case<P>& c, const Instance<P>&) {
     Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> all(c.call.queries, c.call.keys);
@@ -121,35 +114,11 @@ struct Cases<heed::LogSparse<S>> {
   }
   static bool sees_first(const Case<P>& c) { return log_sparse_keys(c.options, c.call.keys - 1).count(0) > 0; }
   static Index seen_pairs(const Case<P>& c) { return seen(c, {}).count(); }
-  static std::pair<double, double> multiply_adds(const Case<P>&, double pairs, double d, double d_v) {
-    return {pairs * (d + d_v), pairs * (3 * d + 2 * d_v)};
-  }
   static bool keys_split(const Case<P>& c) { return c.call.queries == 0; }  // every row knows its position
 
   static oracle::Answer answer(const Case<P>& c, const Instance<P>& in) {
-    using oracle::Real;
     const auto all = seen(c, in);
-    oracle::Problem problem;
-    problem.q = in.fields.q.template cast<Real>();
-    problem.k = in.fields.k.template cast<Real>();
-    problem.v = in.fields.v.template cast<Real>();
-    problem.d_o = in.d_o.template cast<Real>();
-    problem.d_lse = in.d_lse.template cast<Real>();
-    problem.scale = c.options.scale ? Real(*c.options.scale) : 1 / std::sqrt(Real(c.shape.key_dim));
-    problem.sees = [&](Index i, Index j) { return all(i, j); };
-    problem.bias = [](Index, Index) { return Real(0); };
-    return oracle::softmax_attention(problem);
-  }
-  template <class F>
-  static void compare_gradients(const Instance<P>&, const Results<P>& r, const oracle::Answer& a, F&& compare) {
-    compare("dq", r.d.q, a.dq);
-    compare("dk", r.d.k, a.dk);
-    compare("dv", r.d.v, a.dv);
-  }
-  static void change_kv_head(typename P::Projection::Params& p, Index kv, Index kv_heads) {
-    const Index d = p.wk.cols() / kv_heads, d_v = p.wv.cols() / kv_heads;
-    p.wk.middleCols(kv * d, d).array() += S(0.5);
-    p.wv.middleCols(kv * d_v, d_v).array() += S(0.5);
+    return oracle::softmax_attention(Base::problem(c, in, in.fields, [&](Index i, Index j) { return all(i, j); }));
   }
 };
 

@@ -67,17 +67,15 @@ struct LongformerCases : WindowCases<P> {
     return !is_global(in, p) && (is_global(in, j) || Base::in_window(c.options, Base::step(c.options, c.head), p, j));
   }
   static Grid seen(const Case<P>& c, const Instance<P>& in, int s) {
-    Grid all(c.call.queries, c.call.keys);
-    for (Index i = 0; i < c.call.queries; ++i)
-      for (Index j = 0; j < c.call.keys; ++j) all(i, j) = sees(c, in, s, i, j);
-    return all;
+    return Base::grid(c, [&](Index i, Index j) { return sees(c, in, s, i, j); });
   }
   /// The last row sees the first key.
   static bool sees_first(const Case<P>& c) { return c.context % 2 == 1 || Base::sees_first(c); }
 
   static LocalAndGlobal answer(const Case<P>& c, const Instance<P>& in) {
     const auto of = [&](int s) {
-      return Base::answer(c, in, set(in.fields, s), [&, s](Index i, Index j) { return sees(c, in, s, i, j); });
+      return oracle::softmax_attention(
+          Base::problem(c, in, set(in.fields, s), [&, s](Index i, Index j) { return sees(c, in, s, i, j); }));
     };
     LocalAndGlobal both{of(0), of(1)};
     for (Index i = 0; i < c.call.queries; ++i)

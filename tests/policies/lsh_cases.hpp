@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
-#include <cases.hpp>
 #include <heed/policies/lsh.hpp>
 #include <pairwise.hpp>
+#include <policies/qkv_cases.hpp>
 
 #include <algorithm>
 #include <array>
@@ -50,10 +50,9 @@ heed::Matrix<int> meetings(const typename heed::Lsh<S>::Options& o, heed::ConstV
 }
 
 template <class P>
-struct LshCases {
-  using S = typename P::Scalar;
-  using Options = typename P::Options;
-  using Index = heed::Index;
+struct LshCases : QkvCases<P> {
+  using Base = QkvCases<P>;
+  using typename Base::Index, typename Base::Options, typename Base::S;
   using Duplicates = heed::Duplicates;
   using LookBackWrap = heed::LookBackWrap;
   static constexpr bool can_be_causal = true;
@@ -107,11 +106,7 @@ struct LshCases {
   }
   template <class F>
   static void bad_options(F&& refused) {
-    const auto bad = [&](const char* what, const char* names, auto&& change) {
-      Options o;
-      change(o);
-      refused(what, names, o);
-    };
+    const auto bad = Base::changed(refused);
     bad("no rounds", "rounds", [](Options& o) { o.rounds = 0; });
     bad("rounds negative", "rounds", [](Options& o) { o.rounds = -1; });
     bad("an odd number of buckets", "buckets", [](Options& o) { o.buckets = 7; });
@@ -122,9 +117,6 @@ struct LshCases {
     bad("infinite scale", "scale", [](Options& o) { o.scale = std::numeric_limits<S>::infinity(); });
     bad("NaN scale", "scale", [](Options& o) { o.scale = std::numeric_limits<S>::quiet_NaN(); });
   }
-  template <class F>
-  static void bad_contexts(const heed::Batch&, F&&) {}
-  static typename P::Context context(const Case<P>&, std::vector<heed::Matrix<S>>&) { return {}; }
 
   /// The policy's own choices: which bucket is nearest is decided in its precision, and given to the oracle.
   static heed::Matrix<int> counted(const Case<P>& c, const Instance<P>& in) {

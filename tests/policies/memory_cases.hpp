@@ -12,14 +12,12 @@
 
 /// Cases and oracle over an exact policy: one dense softmax over the keys and the memory, one after the other.
 template <class P, class Inner, class Rule>
-struct MemoryCases {
-  using S = typename P::Scalar;
-  using Options = typename P::Options;
-  using Index = heed::Index;
+struct MemoryCases : QkvCases<P> {
+  using Base = QkvCases<P>;
+  using typename Base::Index, typename Base::Options, typename Base::S;
   using Plain = SoftmaxCases<Inner, Rule>;
   using Real = oracle::Real;
   static constexpr bool can_be_causal = true;
-  static constexpr bool groups = true;
 
   static Case<Inner> inner(const Case<P>& c) {
     Case<Inner> i;
@@ -97,9 +95,6 @@ struct MemoryCases {
   /// Beside much memory, a single key may not move a row.
   static bool sees_first(const Case<P>& c) { return c.options.memory < 64 && Plain::sees_first(inner(c)); }
   static Index seen_pairs(const Case<P>& c) { return Plain::seen_pairs(inner(c)) + c.call.queries * c.options.memory; }
-  static std::pair<double, double> multiply_adds(const Case<P>&, double pairs, double d, double d_v) {
-    return {pairs * (d + d_v), pairs * (3 * d + 2 * d_v)};
-  }
   /// A memory would be counted in both parts.
   static bool keys_split(const Case<P>& c) { return c.options.memory == 0 && Plain::keys_split(inner(c)); }
 
@@ -167,15 +162,10 @@ struct MemoryCases {
   }
   template <class F>
   static void compare_gradients(const Instance<P>& in, const Results<P>& r, const Answer& a, F&& compare) {
-    compare("dq", r.d.q, a.dq);
-    compare("dk", r.d.k, a.dk);
-    compare("dv", r.d.v, a.dv);
+    Base::compare_gradients(in, r, a, compare);
     compare("dm_k", r.d_own.m_k, a.dm_k);
     compare("dm_v", r.d_own.m_v, a.dm_v);
     if (!in.context.gradient.empty()) compare("dbias", in.storage.back(), a.db);
-  }
-  static void change_kv_head(typename P::Projection::Params& p, Index kv, Index kv_heads) {
-    Plain::change_kv_head(p, kv, kv_heads);
   }
 };
 template <class S>

@@ -1,23 +1,21 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
-#include <cases.hpp>
 #include <heed/policies/dense.hpp>
 #include <heed/policies/tiled.hpp>
 #include <pairwise.hpp>
+#include <policies/qkv_cases.hpp>
 
 #include <limits>
 
 /// Cases and oracle of the exact softmax policies: `Dense` and `Tiled` with any pattern. A `Rule` says, in words of its
 /// own and not the pattern's, which key a query sees: `Rule::sees(p, j)` for positions among the keys.
 template <class P, class Rule>
-struct SoftmaxCases {
-  using S = typename P::Scalar;
-  using Options = typename P::Options;
-  using Index = heed::Index;
+struct SoftmaxCases : QkvCases<P> {
+  using Base = QkvCases<P>;
+  using typename Base::Index, typename Base::Options, typename Base::S;
   static constexpr bool can_be_causal = true;
   static constexpr bool can_split_keys = Rule::everything;
-  static constexpr bool groups = true;
 
   static std::vector<S> slopes(Index heads) {
     std::vector<S> m;
@@ -66,11 +64,7 @@ struct SoftmaxCases {
   template <class F>
   static void bad_options(F&& refused) {
     const S infinity = std::numeric_limits<S>::infinity();
-    const auto bad = [&](const char* what, const char* names, auto&& change) {
-      Options o;
-      change(o);
-      refused(what, names, o);
-    };
+    const auto bad = Base::changed(refused);
     bad("infinite scale", "scale", [&](Options& o) { o.scale = infinity; });
     bad("NaN scale", "scale", [&](Options& o) { o.scale = infinity - infinity; });
     bad("negative soft cap", "soft_cap", [&](Options& o) { o.soft_cap = S(-1); });
@@ -131,11 +125,8 @@ struct SoftmaxCases {
            bias(c, in, i, j) != -std::numeric_limits<S>::infinity();
   }
 
-  static Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> seen(const Case<P>& c, const Instance<P>& in) {
-    Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> all(c.call.queries, c.call.keys);
-    for (Index i = 0; i < c.call.queries; ++i)
-      for (Index j = 0; j < c.call.keys; ++j) all(i, j) = sees(c, in, i, j);
-    return all;
+  static Grid seen(const Case<P>& c, const Instance<P>& in) {
+    return Base::grid(c, [&](Index i, Index j) { return sees(c, in, i, j); });
   }
   static bool sees_first(const Case<P>& c) {
     return c.context == 0 && Rule::sees(c.call.keys - 1, 0) && c.options.alibi.empty();
@@ -150,9 +141,6 @@ struct SoftmaxCases {
       }
     return pairs;
   }
-  static std::pair<double, double> multiply_adds(const Case<P>&, double pairs, double d, double d_v) {
-    return {pairs * (d + d_v), pairs * (3 * d + 2 * d_v)};
-  }
   /// Whether the result over all keys is that over two halves: no position, no bias that knows the whole.
   static bool keys_split(const Case<P>& c) {
     return Rule::everything && !c.options.causal && c.options.alibi.empty() && c.context == 0;
@@ -160,15 +148,7 @@ struct SoftmaxCases {
 
   static oracle::Answer answer(const Case<P>& c, const Instance<P>& in) {
     using oracle::Real;
-    oracle::Problem problem;
-    problem.q = in.fields.q.template cast<Real>();
-    problem.k = in.fields.k.template cast<Real>();
-    problem.v = in.fields.v.template cast<Real>();
-    problem.d_o = in.d_o.template cast<Real>();
-    problem.d_lse = in.d_lse.template cast<Real>();
-    problem.scale = c.options.scale ? Real(*c.options.scale) : 1 / std::sqrt(Real(c.shape.key_dim));
-    problem.soft_cap = Real(c.options.soft_cap);
-    problem.sees = [&](Index i, Index j) { return sees(c, in, i, j); };
+    oracle::Problem problem = Base::problem(c, in, in.fields, [&](Index i, Index j) { return sees(c, in, i, j); });
     problem.bias = [&](Index i, Index j) {
       const Index p = i + c.call.keys - c.call.queries;
       const Real slope = c.options.alibi.empty() ? Real(0) : Real(c.options.alibi[static_cast<std::size_t>(c.head)]);
@@ -178,17 +158,9 @@ struct SoftmaxCases {
   }
   template <class F>
   static void compare_gradients(const Instance<P>& in, const Results<P>& r, const oracle::Answer& a, F&& compare) {
-    compare("dq", r.d.q, a.dq);
-    compare("dk", r.d.k, a.dk);
-    compare("dv", r.d.v, a.dv);
+    Base::compare_gradients(in, r, a, compare);
     if (in.context.gradient.empty()) return;
     compare("dbias", in.storage.back(), a.db);  // of the last sequence's last head
-  }
-
-  static void change_kv_head(typename P::Projection::Params& p, Index kv, Index kv_heads) {
-    const Index d = p.wk.cols() / kv_heads, d_v = p.wv.cols() / kv_heads;
-    p.wk.middleCols(kv * d, d).array() += S(0.5);
-    p.wv.middleCols(kv * d_v, d_v).array() += S(0.5);
   }
 };
 

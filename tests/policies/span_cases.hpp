@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #pragma once
-#include <cases.hpp>
 #include <heed/policies/adaptive_span.hpp>
 #include <pairwise.hpp>
+#include <policies/qkv_cases.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -12,12 +12,11 @@
 /// Cases and oracle of both. The oracle says who sees whom in words of its own: `x` is how far a key lies behind the
 /// query, and its weight is the ramp at x; keys before the first are there only with `zero_history`.
 template <class P>
-struct SpanCases {
-  using S = typename P::Scalar;
+struct SpanCases : QkvCases<P> {
+  using Base = QkvCases<P>;
+  using typename Base::Index, typename Base::Options, typename Base::S;
   using Real = oracle::Real;
-  using Options = typename P::Options;
-  using Index = heed::Index;
-  static constexpr bool can_be_causal = true, can_split_keys = false, groups = true;
+  static constexpr bool can_be_causal = true, can_split_keys = false;
   static constexpr bool dynamic = P::name == "DynamicSpan";
 
   struct Span {
@@ -89,11 +88,7 @@ struct SpanCases {
   template <class F>
   static void bad_options(F&& refused) {
     const S infinity = std::numeric_limits<S>::infinity();
-    const auto bad = [&](const char* what, const char* names, auto&& change) {
-      Options o;
-      change(o);
-      refused(what, names, o);
-    };
+    const auto bad = Base::changed(refused);
     bad("no span", "max_span", [](Options& o) { o.max_span = 0; });
     bad("negative max_span", "max_span", [](Options& o) { o.max_span = -5; });
     bad("distances that S cannot count", "max_span", [](Options& o) { o.max_span = Index{1} << 60; });
@@ -108,9 +103,6 @@ struct SpanCases {
     bad("origin -1", "distance_origin", [](Options& o) { o.distance_origin = -1; });
     bad("infinite scale", "scale", [&](Options& o) { o.scale = infinity; });
   }
-  template <class F>
-  static void bad_contexts(const heed::Batch&, F&&) {}
-  static typename P::Context context(const Case<P>&, std::vector<heed::Matrix<S>>&) { return {}; }
 
   static Real part(const Instance<P>& in, Index i) {
     if constexpr (dynamic)
@@ -133,11 +125,8 @@ struct SpanCases {
     const Index t = distance(c, i, j);
     return t >= 0 && t < c.options.max_span && m(c, in, i, t + c.options.distance_origin) > 0;
   }
-  static Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> seen(const Case<P>& c, const Instance<P>& in) {
-    Eigen::Array<bool, Eigen::Dynamic, Eigen::Dynamic> all(c.call.queries, c.call.keys);
-    for (Index i = 0; i < c.call.queries; ++i)
-      for (Index j = 0; j < c.call.keys; ++j) all(i, j) = sees(c, in, i, j);
-    return all;
+  static Grid seen(const Case<P>& c, const Instance<P>& in) {
+    return Base::grid(c, [&](Index i, Index j) { return sees(c, in, i, j); });
   }
   /// For sure, and with some weight.
   static bool sees_first(const Case<P>& c) {

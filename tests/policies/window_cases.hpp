@@ -2,20 +2,18 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <gtest/gtest.h>
-#include <cases.hpp>
 #include <pairwise.hpp>
+#include <policies/qkv_cases.hpp>
 
 #include <cstdlib>
 #include <limits>
 
 /// Cases of the sliding windows; the rule says in its own words who sees whom.
 template <class P>
-struct WindowCases {
-  using S = typename P::Scalar;
-  using Options = typename P::Options;
-  using Index = heed::Index;
+struct WindowCases : QkvCases<P> {
+  using Base = QkvCases<P>;
+  using typename Base::Index, typename Base::Options, typename Base::S;
   static constexpr bool can_be_causal = true;
-  static constexpr bool groups = true;
   static constexpr Index everything = 1000;  // a window wider than any case
 
   static Index step(const Options& o, Index head) {
@@ -86,11 +84,7 @@ struct WindowCases {
   template <class F>
   static void bad_options(F&& refused) {
     const S infinity = std::numeric_limits<S>::infinity();
-    const auto bad = [&](const char* what, const char* names, auto&& change) {
-      Options o;
-      change(o);
-      refused(what, names, o);
-    };
+    const auto bad = Base::changed(refused);
     bad("negative window", "window", [](Options& o) { o.window = -1; });
     bad("dilation 0", "dilation", [](Options& o) { o.dilation = {0}; });
     bad("a negative dilation", "dilation", [](Options& o) { o.dilation = {1, 2, -1, 1}; });
@@ -110,29 +104,8 @@ struct WindowCases {
         pairs += in_window(c.options, closest, i + c.call.keys - c.call.queries, j) ? 1 : 0;
     return pairs;
   }
-  static std::pair<double, double> multiply_adds(const Case<P>&, double pairs, double d, double d_v) {
-    return {pairs * (d + d_v), pairs * (3 * d + 2 * d_v)};
-  }
   static bool keys_split(const Case<P>& c) {
     return !c.options.causal && c.options.window == everything && step(c.options, c.head) == 1 && c.context == 0;
-  }
-
-  /// What the oracle says of queries, keys and values that see each other so.
-  template <class Sees>
-  static oracle::Answer answer(const Case<P>& c, const Instance<P>& in, const heed::Qkv<heed::Matrix<S>>& fields,
-                               const Sees& sees) {
-    using oracle::Real;
-    oracle::Problem problem;
-    problem.q = fields.q.template cast<Real>();
-    problem.k = fields.k.template cast<Real>();
-    problem.v = fields.v.template cast<Real>();
-    problem.d_o = in.d_o.template cast<Real>();
-    problem.d_lse = in.d_lse.template cast<Real>();
-    problem.scale = c.options.scale ? Real(*c.options.scale) : 1 / std::sqrt(Real(c.shape.key_dim));
-    problem.soft_cap = Real(c.options.soft_cap);
-    problem.sees = sees;
-    problem.bias = [](Index, Index) { return Real(0); };
-    return oracle::softmax_attention(problem);
   }
 };
 
