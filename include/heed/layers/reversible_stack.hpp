@@ -45,16 +45,12 @@ class ReversibleStack {
   using State = typename Stack<L>::State;
 
   explicit ReversibleStack(const Options& options)
-      : threads_(options.threads), layers_(detail::build_layers<L>(options)) {
+      : threads_(options.threads), stack_({options.depth, options.layer, options.each}) {
     require<OptionError>(options.threads >= 1, "options.threads: at least 1 expected, came ", options.threads);
   }
-  Index depth() const { return static_cast<Index>(layers_.size()); }
-  Params init(Random& random) const {
-    Params p;
-    for (const L& l : layers_) p.layers.push_back(l.init(random));
-    return p;
-  }
-  Shared init_shared(Random& random) const { return layers_.front().init_shared(random); }
+  Index depth() const { return stack_.depth(); }
+  Params init(Random& random) const { return stack_.init(random); }
+  Shared init_shared(Random& random) const { return stack_.init_shared(random); }
 
   template <class X>
   ConstView<S> forward(Weights<ReversibleStack> w, const Eigen::MatrixBase<X>& tokens, const Batch& batch, Cache& c,
@@ -80,10 +76,9 @@ class ReversibleStack {
     View<S> xy = c.x.resize(x.rows(), x.cols()), d = c.dx.resize(x.rows(), x.cols());
     copy_rows<S>(batch.q, std::as_const(c.y).view(), xy, c.workers);
     copy_rows<S>(batch.q, dy, d, c.workers);
-    for (std::size_t i = layers_.size(); i-- > 0;)
-      with_choices(i, c, [&] {
-        layers_[i].pull(down(w, i), xy, d, batch, c.layer, Gradients<L>(g.own.layers[i], g.shared), context,
-                        dropout.below(i));
+    for (std::size_t i = w.own.layers.size(); i-- > 0;)
+      with_layer(i, w, c, dropout, [&](const L& layer, const Weights<L>& own, const Dropout& dropped) {
+        layer.pull(own, xy, d, batch, c.layer, Gradients<L>(g.own.layers[i], g.shared), context, dropped);
       });
     return std::as_const(c.dx).view();
   }
@@ -97,8 +92,10 @@ class ReversibleStack {
     run(w, x, batch, c, context, dropout, true);
     View<S> xy = c.x.resize(x.rows(), x.cols());
     copy_rows<S>(batch.q, std::as_const(c.y).view(), xy, c.workers);
-    for (std::size_t i = layers_.size(); i-- > 0;)
-      with_choices(i, c, [&] { layers_[i].retreat(down(w, i), xy, batch, c.layer, context, dropout.below(i)); });
+    for (std::size_t i = w.own.layers.size(); i-- > 0;)
+      with_layer(i, w, c, dropout, [&](const L& layer, const Weights<L>& own, const Dropout& dropped) {
+        layer.retreat(own, xy, batch, c.layer, context, dropped);
+      });
     double error = 0, largest = 0;
     for (const Segment s : batch.q) {
       if (s.size == 0) continue;
@@ -112,38 +109,34 @@ class ReversibleStack {
   }
 
   State start(Index sequences, Index capacity, Index longest_chunk = 1) const requires StreamingLayer<L> {
-    State s;
-    for (const L& l : layers_) s.layers.push_back(detail::start(l, sequences, capacity, longest_chunk));
-    return s;
+    return stack_.start(sequences, capacity, longest_chunk);
   }
   template <class X>
   ConstView<S> step(Weights<ReversibleStack> w, State& state, const Eigen::MatrixBase<X>& tokens, const Batch& batch,
                     const Context& context = {}) const requires StreamingLayer<L> {
-    const ConstView<S> x = front_door<S>(tokens, "x");
-    check(w, x, batch);
-    require<StateError>(state.layers.size() == layers_.size(), "state: was started by a stack of another depth");
-    return advance(0, w, state, x, batch, context);
+    return stack_.step(Weights<Stack<L>>(w.own, w.shared), state, tokens, batch, context);
   }
 
  private:
   void check(const Weights<ReversibleStack>& w, ConstView<S> x, const Batch& batch) const {
-    require<ShapeError>(w.own.layers.size() == layers_.size(), "weights.layers: ", layers_.size(), " expected, came ",
-                        w.own.layers.size());
+    require<ShapeError>(static_cast<Index>(w.own.layers.size()) == depth(), "weights.layers: ", depth(),
+                        " expected, came ", w.own.layers.size());
     L::check_columns(x);
     detail::check_tokens(x, x.cols(), batch);
   }
-  static Weights<L> down(const Weights<ReversibleStack>& w, std::size_t i) { return {w.own.layers[i], w.shared}; }
-  /// Calls f while the cache of all layers holds the choices of layer i.
+  /// Calls f(layer i, its weights, its dropout) while the cache of all layers holds the choices of this one.
   template <class F>
-  void with_choices(std::size_t i, Cache& c, const F& f) const {
-    detail::exchange(layers_[i], c.layer, c.choices[i]);
+  void with_layer(std::size_t i, const Weights<ReversibleStack>& w, Cache& c, const Dropout& dropout,
+                  const F& f) const {
+    const L& layer = stack_.layer(static_cast<Index>(i));
+    detail::exchange(layer, c.layer, c.choices[i]);
     try {
-      f();
+      f(layer, Weights<L>(w.own.layers[i], w.shared), dropout.below(i));
     } catch (...) {
-      detail::exchange(layers_[i], c.layer, c.choices[i]);
+      detail::exchange(layer, c.layer, c.choices[i]);
       throw;
     }
-    detail::exchange(layers_[i], c.layer, c.choices[i]);
+    detail::exchange(layer, c.layer, c.choices[i]);
   }
   ConstView<S> run(const Weights<ReversibleStack>& w, ConstView<S> x, const Batch& batch, Cache& c,
                    const Context& context, const Dropout& dropout, bool choose) const {
@@ -151,21 +144,18 @@ class ReversibleStack {
     dropout.check();
     c.made.note(batch, x.rows(), x.cols(), dropout);
     c.workers.prepare(threads_, 0);
-    c.choices.resize(layers_.size());
+    c.choices.resize(w.own.layers.size());
     View<S> y = c.y.resize(x.rows(), x.cols());
     copy_rows<S>(batch.q, x, y, c.workers);
-    for (std::size_t i = 0; i < layers_.size(); ++i)
-      with_choices(i, c, [&] { layers_[i].advance(down(w, i), y, batch, c.layer, context, dropout.below(i), choose); });
+    for (std::size_t i = 0; i < w.own.layers.size(); ++i)
+      with_layer(i, w, c, dropout, [&](const L& layer, const Weights<L>& own, const Dropout& dropped) {
+        layer.advance(own, y, batch, c.layer, context, dropped, choose);
+      });
     return view(y);
-  }
-  ConstView<S> advance(std::size_t i, const Weights<ReversibleStack>& w, State& state, ConstView<S> x,
-                       const Batch& batch, const Context& context) const {
-    const ConstView<S> y = detail::step(layers_[i], down(w, i), state.layers[i], x, batch, context);
-    return i + 1 < layers_.size() ? advance(i + 1, w, state, y, batch, context) : y;
   }
 
   int threads_;
-  std::vector<L> layers_;
+  Stack<L> stack_;
 };
 
 }  // namespace heed

@@ -9,21 +9,6 @@
 
 namespace heed {
 
-namespace detail {
-/// What `depth`, `layer` and `each` say.
-template <class L, class Options>
-std::vector<L> build_layers(const Options& o) {
-  require<OptionError>(o.depth >= 1, "options.depth: at least 1 expected, came ", o.depth);
-  require<OptionError>(o.each.empty() || static_cast<Index>(o.each.size()) == o.depth,
-                       "options.each: none, or one for each of the ", o.depth, " layers, expected, came ",
-                       o.each.size());
-  std::vector<L> layers;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(o.depth); ++i)
-    layers.emplace_back(o.each.empty() ? o.layer : o.each[i]);
-  return layers;
-}
-}  // namespace detail
-
 /// `depth` layers of one type, one after another. What a layer shares, all of them share.
 template <Layer L>
 class Stack {
@@ -56,7 +41,7 @@ class Stack {
     std::vector<detail::StateOf<L>> layers;
   };
 
-  explicit Stack(const Options& options) : layers_(detail::build_layers<L>(options)) {}
+  explicit Stack(const Options& options) : layers_(build(options)) {}
   Index depth() const { return static_cast<Index>(layers_.size()); }
   const L& layer(Index i) const { return layers_[static_cast<std::size_t>(i)]; }
 
@@ -118,6 +103,16 @@ class Stack {
   }
 
  private:
+  static std::vector<L> build(const Options& o) {
+    require<OptionError>(o.depth >= 1, "options.depth: at least 1 expected, came ", o.depth);
+    require<OptionError>(o.each.empty() || static_cast<Index>(o.each.size()) == o.depth,
+                         "options.each: none, or one for each of the ", o.depth, " layers, expected, came ",
+                         o.each.size());
+    std::vector<L> layers;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(o.depth); ++i)
+      layers.emplace_back(o.each.empty() ? o.layer : o.each[i]);
+    return layers;
+  }
   void check(const Weights<Stack>& w) const {
     require<ShapeError>(w.own.layers.size() == layers_.size(), "weights.layers: ", layers_.size(), " expected, came ",
                         w.own.layers.size());
