@@ -120,4 +120,11 @@ TEST(ReversibleLsh, KeepsOneActivationAndBuckets) {
   EXPECT_LE(many_choices, 64 * of_one_layer);
 }
 
+/// ... which change their places without a heap.
+TEST(ReversibleLsh, AllocatesNothingAgain) {
+  const auto options = stack_options<Lsh<float>>(3, 8, 1, {.rounds = 2, .chunk = 4});
+  check::memory<ReversibleStack<Hashed>>(options, 16);
+  check::memory<ReversibleStack<Hashed>>(options, 16, {.rate = 0.2, .seed = 1});
+}
+
 }  // namespace
