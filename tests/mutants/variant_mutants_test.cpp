@@ -201,24 +201,26 @@ const bool heads_cost = sound<CostHolds, SoundHeads>("a cost of each head");
 
 template <class S>
 struct PublishesTheMost : MutantOf<heed::AdaptiveSpan<S>, PublishesTheMost<S>> {
-  using PublishesTheMost::Mutant::cost;
   using PublishesTheMost::Mutant::Mutant;
-  heed::Cost cost(const typename PublishesTheMost::Head&, heed::CallShape call) const { return this->cost(call); }
+  heed::Cost cost(heed::CallShape call) const { return PublishesTheMost::Mutant::cost(call); }
+  heed::Cost cost(const typename PublishesTheMost::Head&, heed::CallShape call) const { return cost(call); }
 };
+static_assert(heed::HeadCostPolicy<PublishesTheMost<float>>);
 template <class S>
 struct Cases<PublishesTheMost<S>> : SpanCases<PublishesTheMost<S>> {};
 const bool publishes_the_most = mutant<CostHolds, PublishesTheMost>("every head is said to cost the most");
 
 template <class S>
 struct CostsMore : MutantOf<heed::AdaptiveSpan<S>, CostsMore<S>> {
-  using CostsMore::Mutant::cost;
   using CostsMore::Mutant::Mutant;
+  heed::Cost cost(heed::CallShape call) const { return CostsMore::Mutant::cost(call); }
   heed::Cost cost(const typename CostsMore::Head& h, heed::CallShape call) const {
     heed::Cost c = CostsMore::Mutant::cost(h, call);
-    c.backward_scratch = this->cost(call).backward_scratch + 1;
+    c.backward_scratch = cost(call).backward_scratch + 1;
     return c;
   }
 };
+static_assert(heed::HeadCostPolicy<CostsMore<float>>);
 template <class S>
 struct Cases<CostsMore<S>> : SpanCases<CostsMore<S>> {};
 const bool costs_more = mutant<CostHolds, CostsMore>("a head takes more than any could");
