@@ -319,14 +319,15 @@ TEST(RelativeBias, RefusesTablesOfAnotherShape) {
   const Batch batch = Batch::one(9);
   A::Cache cache;
   const Matrix<double> y = layer.forward({params, good}, x, batch, cache);
-  for (const auto& [rows, cols] : {std::pair<Index, Index>{31, 4}, {33, 4}, {32, 3}, {32, 5}, {4, 32}, {0, 0}}) {
-    const A::Shared bad{Matrix<double>::Zero(rows, cols)};
+  for (const std::pair<Index, Index> shape :
+       {std::pair<Index, Index>{31, 4}, {33, 4}, {32, 3}, {32, 5}, {4, 32}, {0, 0}}) {
+    const A::Shared bad{Matrix<double>::Zero(shape.first, shape.second)};
     A::Params gradient = heed::zeros_like(params);
     A::Shared d_table = heed::zeros_like(bad);
     const auto throws = [&](const auto& call) {
       try {
         call();
-        ADD_FAILURE() << "accepted: " << rows << ", " << cols;
+        ADD_FAILURE() << "accepted: " << shape.first << ", " << shape.second;
       } catch (const heed::ShapeError& e) {
         EXPECT_NE(std::string(e.what()).find("shared.table: [32, 4] expected"), std::string::npos) << e.what();
       }
