@@ -319,7 +319,7 @@ TEST(RelativeBias, RefusesTablesOfAnotherShape) {
   const Batch batch = Batch::one(9);
   A::Cache cache;
   const Matrix<double> y = layer.forward({params, good}, x, batch, cache);
-  for (const std::pair<Index, Index> shape :
+  for (const std::pair<Index, Index>& shape :
        {std::pair<Index, Index>{31, 4}, {33, 4}, {32, 3}, {32, 5}, {4, 32}, {0, 0}}) {
     const A::Shared bad{Matrix<double>::Zero(shape.first, shape.second)};
     A::Params gradient = heed::zeros_like(params);
