@@ -229,6 +229,22 @@ TEST(RelativeBias, AnEntryLiftsItsBucketOfItsHead) {
   }
 }
 
+/// What is not finite reaches the distances of the pairs that it is in, and no other: not through the lanes of a tile
+/// that no query fills.
+TEST(RelativeBias, ContainsNanInItsDistances) {
+  for (const char poisoned : {'k', 'v'}) {
+    const Case<P> c = one_case<P>({.causal = true}, 17, 17);
+    ::Run<P> run(c);
+    (poisoned == 'k' ? run.in.fields.k : run.in.fields.v)(16, 3) = std::numeric_limits<double>::quiet_NaN();
+    run.forward(c);
+    run.backward(c);
+    const Matrix<double>& d_table = run.out.d_shared.table;
+    EXPECT_TRUE(d_table.block(0, 1, 17, 1).array().isNaN().all());
+    EXPECT_TRUE((d_table.block(17, 1, 15, 1).array() == 0).all()) << "further than any pair";
+    EXPECT_TRUE((d_table.col(0).array() == 0).all() && (d_table.col(2).array() == 0).all()) << "other heads";
+  }
+}
+
 TEST(RelativeBias, RowsInTasksHaveTheBitsOfTheWhole) {
   for (const bool causal : {false, true})
     for (const Index head : {0, 3}) {
