@@ -83,13 +83,13 @@ class RelativeTerm {
   }
 
   static constexpr Index width = detail::tile_queries<S>;
-  /// Distances that are spelled out: those of the call up to the last border, and on both sides as many as a tile has
-  /// queries.
+  /// Distances that are spelled out: on both sides those of the call up to the last border, and so many more that a
+  /// piece begins or ends there.
   static Range spelled(const RelativeBuckets& buckets, CallShape call) {
     const Index last = buckets.last_start();
     const Index before = std::min(last, std::max<Index>(call.keys - 1, 0));
     const Index after = buckets.two_sided() ? std::min(last, std::max<Index>(call.queries - 1, 0)) : 0;
-    return {-after - width, before + 1 + width};
+    return {-after - width + 1, before + width};
   }
   /// Where the distance of the tile's first query from its key c is spelled out, or one in the same bucket and, with
   /// it, those of all queries after it.
