@@ -26,18 +26,19 @@ namespace heed {
 /// Exact attention with a learned bias for the distance of query and key, in buckets that widen with it (T5), over any
 /// key pattern.
 ///
-///   o_i = sum_j p_ij v_j,  p_i = softmax_{j seen by i}(scale q_i.k_j + b_h(bucket(p_i - j))),  p_i = i + n_k - n_q
+///   o_i = sum_j p_ij v_j,  p_i = softmax_{j seen by i}(scale q_i.k_j + b_h(bucket(t))),  t = i + n_k - n_q - j,
 ///
-/// where bucket is one to one for small distances, logarithmic up to max_distance, and constant beyond
-/// (RelativeBuckets): for both sides of the query, or, if causal, for what lies before it. The table has a number for
-/// each bucket and head, and all layers under one owner share it, as in the paper.
+/// where small distances have a bucket each, those up to max_distance logarithmic ones, and all beyond the last one
+/// (RelativeBuckets): on both sides of the query, or, if causal, for what lies before it. The table has a number for
+/// each bucket and head; all layers under one owner share it, as in the paper.
 ///
 /// Cost:        pairs seen * (d + d_v) multiply-adds, as without the bias; saves nothing but output and log-sum-exp. A
 ///              stream holds its K and V.
 /// Exactness:   exact on its pattern.
 /// Paper:       Raffel et al. 2019, arXiv 1910.10683, section 2.1. There q.k has no scale, which a smaller start of the
 ///              query weights makes up for: `scale` 1 is theirs.
-/// Limitation:  no order beyond max_distance; the bias does not look at what the tokens hold.
+/// Limitation:  no order beyond max_distance; the bias does not look at what the tokens hold. T5 has it in
+///              self-attention only: in cross-attention the distance between two texts says little.
 template <class S, KeyPattern Pattern = Full>
 class RelativeBias {
  public:
