@@ -151,6 +151,15 @@ TEST(RelativeBuckets, AreTheAuthorsAtTheirSizes) {
     }
 }
 
+TEST(RelativeBuckets, MayBeMany) {
+  const RelativeBuckets buckets(Index{1} << 20, RelativeBuckets::longest, true);
+  for (const Index t : {0, 1, 1000, 262143}) {
+    EXPECT_EQ(buckets(t), t);
+    EXPECT_EQ(buckets(-t), t == 0 ? 0 : (1 << 19) + t);
+  }
+  EXPECT_EQ(buckets(RelativeBuckets::longest), (1 << 19) - 1);
+}
+
 TEST(RelativeBuckets, RunsCoverEveryDistanceOnce) {
   for (const bool two_sided : {true, false})
     for (const Index most : {9, 20, 128}) {

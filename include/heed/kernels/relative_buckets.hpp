@@ -17,7 +17,7 @@ namespace detail {
 inline Index whole_root(Index x, Index n) {
   const Index root = static_cast<Index>(std::llround(std::pow(static_cast<long double>(x), 1.0L / n)));
   Index power = 1;
-  for (Index i = 0; i < n && power <= x; ++i) power *= root;
+  for (Index i = 0; i < n && root > 1 && power <= x; ++i) power *= root;
   return power == x ? root : 0;
 }
 
