@@ -11,6 +11,7 @@
 #include <heed/policies/longformer.hpp>
 #include <heed/policies/lsh.hpp>
 #include <heed/policies/persistent_memory.hpp>
+#include <heed/policies/relative_bias.hpp>
 #include <heed/policies/sliding_window.hpp>
 #include <heed/policies/tiled.hpp>
 
@@ -18,7 +19,8 @@ namespace heed {
 
 /// Every variant. The laws, the benchmarks and the table in the README come from this list.
 template <class S>
-using Policies = TypeList<Dense<S>, Tiled<S>, SlidingWindow<S>, Longformer<S>, BigBird<S>, LogSparse<S>,
-                          AdaptiveSpan<S>, DynamicSpan<S>, Lsh<S>, Favor<S>, Linformer<S>, PersistentMemory<Tiled<S>>>;
+using Policies =
+    TypeList<Dense<S>, Tiled<S>, RelativeBias<S>, SlidingWindow<S>, Longformer<S>, BigBird<S>, LogSparse<S>,
+             AdaptiveSpan<S>, DynamicSpan<S>, Lsh<S>, Favor<S>, Linformer<S>, PersistentMemory<Tiled<S>>>;
 
 }  // namespace heed

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include <heed/attention.hpp>
 #include <heed/layers/positions.hpp>
+#include <heed/policies/longformer.hpp>
 #include <heed/policies/tiled.hpp>
 #include <heed/projections/rotary.hpp>
 #include <layers/check.hpp>
@@ -160,6 +161,42 @@ TEST(Rotary, DependsOnTheDistanceAlone) {
   auto shifted = rig.layer.start(1, 9, 9);
   shifted.projection.sizes[0] = 1000;
   EXPECT_LE((rig.layer.step(rig.weights(), shifted, x, Batch::one(9)) - y).norm(), 1e-10);
+}
+
+/// Each of Longformer's two sets turns as it would alone, forward and backward.
+TEST(Rotary, TurnsBothSetsOfFields) {
+  using Two = ProjectLocalGlobal<double>;
+  using One = ProjectQkv<double>;
+  const ProjectionShape shape{3, 3, 2, 1, 6, 2};
+  const Rotary<Two> both({}, shape);
+  const Rotary<One> alone({}, shape);
+  Random random(1);
+  const Two::Params p{One({}, shape).init(random), One({}, shape).init(random)};
+  const Matrix<double> x = check::tokens<double>(50, 3);
+  const Batch batch = Batch::ragged({20, 30});
+  Workers workers;
+  workers.prepare(1, both.scratch(50, 50));
+  LocalGlobal<Buffer<double>> fields;
+  both.forward(p, view(x), view(x), batch, fields, workers);
+  Two::Params g = zeros_like(p);
+  Matrix<double> dx = Matrix<double>::Zero(50, 3), dx_alone = dx;
+  LocalGlobal<Buffer<double>> dfields = fields;
+  both.backward(p, view(x), view(x), batch, dfields, g, view(dx), view(dx), workers);
+  const auto expect = [&](const One::Params& w, const Qkv<Buffer<double>>& got, const One::Params& dw) {
+    Qkv<Buffer<double>> wanted;
+    alone.forward(w, view(x), view(x), batch, wanted, workers);
+    EXPECT_TRUE(check::same_bits(got.q.view(), wanted.q.view()) && check::same_bits(got.k.view(), wanted.k.view()) &&
+                check::same_bits(got.v.view(), wanted.v.view()));
+    One::Params g_alone = zeros_like(w);
+    alone.backward(w, view(x), view(x), batch, wanted, g_alone, view(dx_alone), view(dx_alone), workers);
+    for_each_leaf([](const auto& a, const auto& b) { EXPECT_TRUE(check::same_bits(a, b)); }, dw, g_alone);
+  };
+  expect(p.local, fields.local, g.local);
+  expect(p.global, fields.global, g.global);
+  EXPECT_LE((dx - dx_alone).norm(), 1e-12);
+  using A = Attention<Longformer<double>, Rotary<Two>>;
+  static_assert(StreamingLayer<A>);
+  check::gradients<A>({.d_model = 8, .heads = 2, .policy = {.window = 3}}, 8);
 }
 
 TEST(Rotary, BadOptions) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <string_view>
 #include <vector>
 
 namespace heed {
@@ -16,18 +17,25 @@ enum class RotaryPairs {
   interleaved  ///< 2 j and 2 j + 1: Su et al. 2021, GPT-J
 };
 
-/// A projection whose queries and keys are q and k.
-template <class T>
-concept QueryKeyProjection = FieldProjection<T> && requires(typename T::template Fields<int> f) {
-  f.q;
-  f.k;
+/// Queries that are no keys: q and k.
+template <class F>
+concept QueriesAndKeys = requires(F fields) {
+  fields.q;
+  fields.k;
 };
+
+/// A projection whose queries and keys are q and k, in one set of fields or in both of two (LocalGlobal).
+template <class T>
+concept QueryKeyProjection = FieldProjection<T> &&
+    (QueriesAndKeys<typename T::template Fields<int>> || requires(typename T::template Fields<int> fields) {
+      requires QueriesAndKeys<decltype(fields.local)> && QueriesAndKeys<decltype(fields.global)>;
+    });
 
 /// Rotary positions around any projection that makes q and k: column pairs of every head turn by position * base^(-2 j /
 /// dims), so that q.k depends on the distance alone (Su et al. 2021, arXiv 2104.09864, eqs. 12 to 15).
 ///
 /// Positions count among the keys: query i of n_q stands at i + n_k - n_q, and a stream goes on where it stopped. For
-/// every policy that reads q and k; one that ties them does not compile.
+/// every policy that reads q and k, Longformer's two sets of them too; one that ties them does not compile.
 template <QueryKeyProjection Inner>
 class Rotary {
  public:
@@ -74,12 +82,12 @@ class Rotary {
   void forward(const Params& p, ConstView<S> x, ConstView<S> memory, const Batch& batch, Fields<Buffer<S>>& fields,
                Workers& workers) const {
     inner_.forward(p, x, memory, batch, fields, workers);
-    turn_all(batch, fields, 1, workers);
+    turn_among_keys(batch, fields, 1, workers);
   }
   /// Turns the gradients of q and k back, in place.
   void backward(const Params& p, ConstView<S> x, ConstView<S> memory, const Batch& batch, Fields<Buffer<S>>& dfields,
                 Params& g, View<S> dx, View<S> dmemory, Workers& workers) const {
-    turn_all(batch, dfields, -1, workers);
+    turn_among_keys(batch, dfields, -1, workers);
     inner_.backward(p, x, memory, batch, dfields, g, dx, dmemory, workers);
   }
 
@@ -90,19 +98,28 @@ class Rotary {
             Workers& workers) const {
     inner_.step(p, state.inner, x, batch, fields, workers);
     const auto so_far = [&](std::size_t s) { return state.sizes[s]; };
-    turn(fields.q.view(), batch.q, so_far, 1, workers);
-    turn(fields.k.view(), batch.k, so_far, 1, workers);
+    turn_all(batch, fields, so_far, so_far, 1, workers);
     for (std::size_t s = 0; s < batch.q.size(); ++s) state.sizes[s] += batch.q[s].size;
   }
 
  private:
   Index pairs() const { return static_cast<Index>(frequency_.size()); }
 
-  void turn_all(const Batch& batch, Fields<Buffer<S>>& fields, S sign, Workers& workers) const {
-    turn(
-        fields.q.view(), batch.q, [&](std::size_t s) { return batch.k[s].size - batch.q[s].size; }, sign, workers);
-    turn(
-        fields.k.view(), batch.k, [](std::size_t) { return Index{0}; }, sign, workers);
+  void turn_among_keys(const Batch& batch, Fields<Buffer<S>>& fields, S sign, Workers& workers) const {
+    const auto first_query = [&](std::size_t s) { return batch.k[s].size - batch.q[s].size; };
+    const auto first_key = [](std::size_t) { return Index{0}; };
+    turn_all(batch, fields, first_query, first_key, sign, workers);
+  }
+  template <class FirstQuery, class FirstKey>
+  void turn_all(const Batch& batch, Fields<Buffer<S>>& fields, const FirstQuery& first_query, const FirstKey& first_key,
+                S sign, Workers& workers) const {
+    const auto turn_field = [&](Field f, Buffer<S>& m) {
+      const std::string_view name = f.name;
+      if (name == "q") turn(m.view(), batch.q, first_query, sign, workers);
+      if (name == "k") turn(m.view(), batch.k, first_key, sign, workers);
+      return 0;
+    };
+    Fields<Buffer<S>>::map(turn_field, fields);
   }
 
   /// From the angles of one position to those of the next.
