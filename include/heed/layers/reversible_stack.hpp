@@ -49,6 +49,7 @@ class ReversibleStack {
     require<OptionError>(options.threads >= 1, "options.threads: at least 1 expected, came ", options.threads);
   }
   Index depth() const { return static_cast<Index>(layers_.size()); }
+  Causality causality() const requires CausalLayer<L> { return detail::causality(layers_); }
   Params init(Random& random) const {
     Params p;
     for (const L& l : layers_) p.layers.push_back(l.init(random));
