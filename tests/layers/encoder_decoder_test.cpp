@@ -89,9 +89,9 @@ TEST(EncoderDecoder, SharesWhatReaderAndWriterShare) {
   check::differences<Both>(options, d, d, batch);
   check::differences<Owning<Both>>(options, d, d, batch);
   Random random(1);
+  const Owning<Both>::Params p = Owning<Both>(options).init(random);
   int tables = 0;
-  for_each([&](const std::string& path, const auto&) { tables += path.find("table") != std::string::npos; },
-           Owning<Both>(options).init(random));
+  for_each([&](const std::string& path, const auto&) { tables += path.find("table") != std::string::npos; }, p);
   EXPECT_EQ(tables, 1);
 }
 

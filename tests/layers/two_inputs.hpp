@@ -82,6 +82,7 @@ template <class L>
 void differences(const typename L::Options& options, Index columns, Index read_columns, const Batch& batch,
                  const Dropout& dropout = {}) {
   const L layer(options);
+  const typename L::Context context{};
   heed::Random random(7);
   const auto rows = [](const std::vector<heed::Segment>& s) { return s.back().begin + s.back().size + 1; };
   Inputs<L> in{layer.init(random), layer.init_shared(random), tokens<double>(rows(batch.q), columns),
@@ -92,14 +93,14 @@ void differences(const typename L::Options& options, Index columns, Index read_c
   Inputs<L> g = heed::zeros_like(in);
   typename L::Cache cache;
   const heed::Weights<L> weights(in.own, in.shared);
-  const Matrix<double> y = layer.forward(weights, in.x, in.read, batch, cache, {}, dropout),
+  const Matrix<double> y = layer.forward(weights, in.x, in.read, batch, cache, context, dropout),
                        w = tokens<double>(y.rows(), y.cols(), 6);
   const auto [dx, dread] =
-      layer.backward(weights, in.x, in.read, batch, cache, w, heed::Gradients<L>(g.own, g.shared), {}, dropout);
+      layer.backward(weights, in.x, in.read, batch, cache, w, heed::Gradients<L>(g.own, g.shared), context, dropout);
   g.x = dx;
   g.read = dread;
   const heed::GradientCheck found = heed::check_gradient(in, g, [&] {
-    return (layer.replay(weights, in.x, in.read, batch, cache, {}, dropout).array() * w.array()).sum();
+    return (layer.replay(weights, in.x, in.read, batch, cache, context, dropout).array() * w.array()).sum();
   });
   EXPECT_LT(found.error, 1e-7) << found.path << "(" << found.row << ", " << found.col << "): " << found.gradient
                                << ", by differences " << found.difference;
