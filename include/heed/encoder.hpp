@@ -67,6 +67,16 @@ template <CausalPolicy P, AttentionPolicy Cross = P, template <class> class Norm
           class Projection = typename P::Projection>
 using EncoderDecoder = EncoderDecoderOf<Encoder<P, NormOf, Projection>, Decoder<P, Cross, NormOf, Projection>>;
 
+/// Options of a policy, made causal: their `causal`, or that of the policy inside. As they are where it always is.
+template <class Options>
+Options made_causal(Options options) {
+  if constexpr (requires { options.causal = true; })
+    options.causal = true;
+  else if constexpr (requires { options.inner; })
+    options.inner = made_causal(options.inner);
+  return options;
+}
+
 /// What an encoder is asked for; what is 0 has the default of the layer it belongs to.
 template <AttentionPolicy P, class Projection = typename P::Projection>
 struct EncoderSize {
