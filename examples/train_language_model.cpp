@@ -47,7 +47,7 @@ void train(const std::string& text) {
 
   typename Model::Cache cache;
   Progress progress;
-  for (Index step = now.steps(); step++ < stop;) {
+  for (Index step = now.steps() + 1; step <= stop; ++step) {
     progress.begin();
     std::vector<Index> windows(static_cast<std::size_t>(number("batch")));
     Random of_step = random.stream(static_cast<std::uint64_t>(step - 1));  // the same after a restart

@@ -5,6 +5,8 @@
 #include <heed/layers/embedding.hpp>
 #include <heed/layers/owning.hpp>
 #include <heed/layers/pooling.hpp>
+#include <heed/policies/lsh.hpp>
+#include <heed/policies/persistent_memory.hpp>
 #include <heed/policies/tiled.hpp>
 #include <layers/check.hpp>
 
@@ -51,6 +53,32 @@ TEST(Encoders, AreLayers) {
         return reversible_encoder_options<Tiled<decltype(s)>>(size<Tiled<decltype(s)>>(threads));
       },
       d, dropout);
+}
+
+TEST(Encoders, OptionsAreMadeCausal) {
+  EXPECT_TRUE(made_causal(Tiled<float>::Options{.soft_cap = 2}).causal);
+  EXPECT_EQ(made_causal(Tiled<float>::Options{.soft_cap = 2}).soft_cap, 2);
+  EXPECT_TRUE(made_causal(PersistentMemory<Tiled<float>>::Options{.memory = 3}).inner.causal);
+  made_causal(archetype::Distances<float>::Options{});  // it is
+  // What a composition promises is what the least of its parts does.
+  const auto causality = [](bool first, bool second) {
+    Sequential<Residual<Attention<Tiled<float>>>, LayerNorm<float>, Stack<Attention<Lsh<float>>>>::Options o;
+    std::get<0>(o.layers) = {.inner = {.d_model = d, .policy = {.causal = first}}};
+    std::get<1>(o.layers).d_model = d;
+    std::get<2>(o.layers) = {
+        .depth = 2, .each = {{.d_model = d, .policy = {.causal = true}}, {.d_model = d, .policy = {.causal = second}}}};
+    return Sequential<Residual<Attention<Tiled<float>>>, LayerNorm<float>, Stack<Attention<Lsh<float>>>>(o).causality();
+  };
+  EXPECT_EQ(causality(true, true), Causality::values_only);
+  EXPECT_EQ(causality(true, false), Causality::none);
+  EXPECT_EQ(causality(false, true), Causality::none);
+  const auto reversible = [](bool causal) {
+    return ReversibleEncoder<Tiled<float>>(
+               reversible_encoder_options<Tiled<float>>(size<Tiled<float>>(1, {.causal = causal})))
+        .causality();
+  };
+  EXPECT_EQ(reversible(true), Causality::strict);
+  EXPECT_EQ(reversible(false), Causality::none);
 }
 
 TEST(Encoders, OwnWhatTheyShare) {
