@@ -44,7 +44,8 @@ long double by_definition(const Inputs& in, const std::vector<Index>& t) {
     long double total = 0, chosen = 0;
     for (Index c = 0; c < in.w.rows(); ++c) {
       long double z = in.b.size() > 0 ? static_cast<long double>(in.b(0, c)) : 0;
-      for (Index e = 0; e < in.w.cols(); ++e) z += static_cast<long double>(in.x(i, e)) * in.w(c, e);
+      for (Index e = 0; e < in.w.cols(); ++e)
+        z += static_cast<long double>(in.x(i, e)) * static_cast<long double>(in.w(c, e));
       total += std::exp(z);
       if (c == target) chosen = z;
     }
