@@ -216,11 +216,10 @@ class Attention {
     require<OptionError>(causality() == Causality::none,
                          "options.policy: queries that come later see all of a memory, so one that is not causal "
                          "expected, came a causal one");
-    cache.batch = {batch.k, batch.k};
+    cache.batch = {std::vector<Segment>(batch.k.size()), batch.k};  // no queries yet
     cache.memory_rows = -1;
     cache.remembered = memory.rows();
-    cache.shape = shape();
-    cache.workers.prepare(options_.threads, projection_.scratch(0, memory.rows()));
+    reserve(cache.batch, 0, memory.rows(), false, cache);
     projection_.project_keys(w.own.projection, memory, batch, cache.fields, cache.workers);
   }
   /// The results of the next rows of x, any number for each sequence, `batch.q`, over the memory that the cache keeps: a

@@ -227,6 +227,12 @@ TEST(Attention, RemembersOneMemoryAtATime) {
             "batch.k: the segments of the memory that is remembered expected");
   EXPECT_EQ(check::error<StateError>([&] { attention.backward(p, x, memory, batch, cache, y, g); }),
             "cache: no forward of a layer of this shape made it");
+  // A cache that a layer of another shape used is as good as a new one.
+  const A wide({.d_model = d, .d_memory = d_memory, .heads = 2, .head_dim = 40});
+  const A::Params wide_p = wide.init(random);
+  A::Cache fresh;
+  wide.remember(wide_p, memory, batch, cache);
+  EXPECT_TRUE(check::same_bits(wide.recall(wide_p, x, batch, cache), wide.forward(wide_p, x, memory, batch, fresh)));
   const A causal({.d_model = d, .d_memory = d_memory, .heads = 2, .policy = {.causal = true}});
   EXPECT_EQ(check::error<OptionError>([&] { causal.remember(p, memory, batch, cache); }),
             "options.policy: queries that come later see all of a memory, so one that is not causal expected, came a "

@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #include <archetypes/archetype.hpp>
+#include <heed/core/bytes.hpp>
 #include <heed/encoder.hpp>
 #include <heed/layers/owning.hpp>
 #include <heed/policies/big_bird.hpp>
@@ -122,6 +123,8 @@ void streams(const typename L::Options& options) {
   const Matrix<double> y = two.model.forward(two.p, two.x, two.source, two.batch, two.cache);
   auto state = two.model.start(two.p, two.source, two.sources, two.cache, /*capacity=*/5, /*longest_chunk=*/2);
   two.source.setConstant(std::nan(""));  // it has been read
+  EXPECT_GT(bytes(two.cache), bytes(state));
+  EXPECT_GE(bytes(state), 2 * 9 * d * sizeof(double));  // its keys and values, at the least
   for (Index a = 0, b = 0; a < 5;) {
     const Index m = a == 1 ? 2 : 1, n = a == 1 ? 0 : std::min<Index>(2, 4 - b);
     Matrix<double> next(m + n, d);
