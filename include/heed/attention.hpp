@@ -236,7 +236,6 @@ class Attention {
     require<StateError>(cache.batch.k == batch.k, "batch.k: the segments of the memory that is remembered expected");
     batch.check(x.rows(), cache.remembered);
     check_policy(w, batch, context);
-    cache.batch.q = batch.q;
     reserve(batch, x.rows(), 0, false, cache);
     projection_.project_queries(w.own.projection, x, batch, cache.fields, cache.workers);
     return attend(w, batch, x.rows(), cache, context, true);

@@ -227,6 +227,8 @@ TEST(Attention, RemembersOneMemoryAtATime) {
             "batch.k: the segments of the memory that is remembered expected");
   EXPECT_EQ(check::error<StateError>([&] { attention.backward(p, x, memory, batch, cache, y, g); }),
             "cache: no forward of a layer of this shape made it");
+  attention.forward(p, x, memory, batch, cache);
+  EXPECT_EQ(check::error<StateError>([&] { attention.recall(p, x, batch, cache); }), none);
   // A cache that a layer of another shape used is as good as a new one.
   const A wide({.d_model = d, .d_memory = d_memory, .heads = 2, .head_dim = 40});
   const A::Params wide_p = wide.init(random);
