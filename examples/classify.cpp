@@ -10,85 +10,69 @@
 /// 6 to 20 tokens lie one below the other, without padding.
 
 using namespace heed;
-using Token = Embedding<float>;
 using Turned = Rotary<ProjectQkv<float>>;  // tells a query how far away a key is
-using Model = Encoder<Tiled<float>, LayerNorm, Turned>;
+using Reader = TokenModel<Encoder<Tiled<float>, LayerNorm, Turned>>;
 constexpr std::int32_t letters = 4, marker = letters;
 
 /// All that is learned: what an optimiser, or a file of weights, has to know.
 struct Classifier {
-  Token::Params token;
-  Model::Params encoder;
+  Reader::Params reader;
   Matrix<float> classes;  // one row per class
   template <class F, class... X>
   static void visit(F&& f, X&... x) {
-    f("token", x.token...);
-    f("encoder", x.encoder...);
+    f("reader", x.reader...);
     f("classes", x.classes...);
   }
 };
 
-struct Examples {
-  Token::Ids ids, classes;
-  std::vector<Index> lengths;
-};
-Examples draw(Random& random, int count) {
-  Examples e;
+/// New sequences, and the class of each.
+std::pair<TokenBatch, std::vector<Index>> draw(Random& random, int count) {
+  TokenBatch t;
+  std::vector<Index> classes, lengths;
   for (int s = 0; s < count; ++s) {
-    Token::Ids sequence(static_cast<std::size_t>(6 + random.below(15)));
+    std::vector<std::int32_t> sequence(static_cast<std::size_t>(6 + random.below(15)));
     for (std::int32_t& id : sequence) id = static_cast<std::int32_t>(random.below(letters));
     const std::size_t at = static_cast<std::size_t>(random.below(static_cast<Index>(sequence.size()) - 1));
     sequence[at] = marker;
-    e.ids.insert(e.ids.end(), sequence.begin(), sequence.end());
-    e.classes.push_back(sequence[at + 1]);
-    e.lengths.push_back(static_cast<Index>(sequence.size()));
+    t.ids.insert(t.ids.end(), sequence.begin(), sequence.end());
+    classes.push_back(sequence[at + 1]);
+    lengths.push_back(static_cast<Index>(sequence.size()));
   }
-  return e;
-}
-
-/// The share of rows whose largest score is that of their class.
-double accuracy(const Matrix<float>& scores, const Token::Ids& classes) {
-  Index right = 0, best = 0;
-  for (Index i = 0; i < scores.rows(); ++i) {
-    scores.row(i).maxCoeff(&best);
-    right += best == classes[static_cast<std::size_t>(i)];
-  }
-  return static_cast<double>(right) / static_cast<double>(scores.rows());
+  t.batch = Batch::ragged(lengths);
+  return {t, classes};
 }
 
 int main() {
-  const Token token({.vocabulary = letters + 1, .d_model = 32, .scale = 5});
-  const Model encoder(
-      encoder_options<Tiled<float>, LayerNorm, Turned>({.d_model = 32, .heads = 2, .depth = 2, .d_ff = 64}));
+  const EncoderSize<Tiled<float>, Turned> size{.d_model = 32, .heads = 2, .depth = 2, .d_ff = 64};
+  const Reader reader({.embedding = {.vocabulary = letters + 1, .d_model = 32, .scale = 5},
+                       .layers = encoder_options<Tiled<float>, LayerNorm, Turned>(size)});
   const CrossEntropy<float> cross_entropy;
   Random random(1);
-  Classifier p{token.init(random), encoder.init(random), random_normal<float>(random, letters, 32, 0.1)};
-  Classifier gradient = zeros_like(p);
-  const Adam adam;
-  AdamState<Classifier> moments = adam.start(p);
+  Reader::Params initial = reader.init(random);
+  Training<Classifier> now({std::move(initial), random_normal<float>(random, letters, 32, 0.1)});
 
-  Token::Cache token_cache;
-  Model::Cache encoder_cache;
+  Reader::Cache cache;
   CrossEntropy<float>::Cache loss_cache;
   Buffer<float> pooled, dpooled;
-  double before = 0, now = 0;
+  double before = 0, accuracy = 0;
   for (int step = 0; step <= 125; ++step) {
-    const Examples e = draw(random, 48);  // new ones every time: none has been trained on
-    const Batch batch = Batch::ragged(e.lengths);
-    const ConstView<float> x = token.forward(p.token, e.ids, batch, token_cache);
-    const ConstView<float> y = encoder.forward(p.encoder, x, batch, encoder_cache);
-    const ConstView<float> sequences = pool(Pooling::mean, y, batch, pooled);
-    const auto [loss, n, dsequences] = cross_entropy(p.classes, sequences, e.classes, loss_cache, gradient.classes);
-    now = accuracy(sequences * p.classes.transpose(), e.classes);
-    if (step == 0) before = now;
-    if (step % 25 == 0) std::cout << "step " << step << ": loss " << loss << ", accuracy " << now << "\n";
+    const auto [tokens, classes] = draw(random, 48);  // new ones every time: none has been trained on
+    const ConstView<float> y = reader.forward(now.weights.reader, tokens, cache);
+    const ConstView<float> sequences = pool(Pooling::mean, y, tokens.batch, pooled);
+    const auto [loss, n, dsequences] =
+        cross_entropy(now.weights.classes, sequences, classes, loss_cache, now.gradient.classes);
+    const Matrix<float> scores = sequences * now.weights.classes.transpose();
+    accuracy = 0;
+    for (Index i = 0, best = 0; i < n; ++i) {
+      scores.row(i).maxCoeff(&best);
+      accuracy += best == classes[static_cast<std::size_t>(i)] ? 1.0 / static_cast<double>(n) : 0;
+    }
+    if (step == 0) before = accuracy;
+    if (step % 25 == 0) std::cout << "step " << step << ": loss " << loss << ", accuracy " << accuracy << "\n";
 
-    const ConstView<float> dy = pool_backward(Pooling::mean, y.rows(), batch, dsequences, dpooled);
-    const ConstView<float> dx = encoder.backward(p.encoder, x, batch, encoder_cache, dy, gradient.encoder);
-    token.backward(p.token, e.ids, batch, token_cache, dx, gradient.token);
-    clip_norm(gradient, 1);
-    adam.step(p, gradient, moments, 5e-3);
-    set_zero(gradient);
+    const ConstView<float> dy = pool_backward(Pooling::mean, y.rows(), tokens.batch, dsequences, dpooled);
+    reader.backward(now.weights.reader, tokens, cache, dy, now.gradient.reader);
+    now.step(Adam(), 5e-3);
   }
-  return before < 0.5 && now > 0.9 ? 0 : 1;
+  return before < 0.5 && accuracy > 0.9 ? 0 : 1;
 }

@@ -68,6 +68,7 @@ class Attention {
     ProjectionShape shape;    // of the layer that used it last
     Batch batch;              // of the last forward, and
     Index memory_rows = -1;   // what it read: -1 nothing yet, 0 x itself, else 1 + the rows of the memory
+    Index remembered = -1;    // rows of the memory that `recall` reads: -1 none
     Fields fields;            // what the projection made
     Buffer<S> mixed, lse, y;  // results of the heads side by side; log-sum-exp [heads, rows]; result
     std::vector<typename P::Cache> heads;
@@ -104,6 +105,7 @@ class Attention {
 
   const Options& options() const { return options_; }
   const P& policy() const { return policy_; }
+  Causality causality() const { return policy_.causality(); }
 
   /// Weights are normal with variance 1 / inputs, biases 0.
   Params init(Random& random) const {
@@ -141,6 +143,15 @@ class Attention {
     check_self(batch);
     check_made(batch, cache, tokens, 0);
     return run(w, tokens, tokens, batch, cache, context, 0, false);
+  }
+  /// Cross-attention again with the choices that the cache holds.
+  template <class X, class M>
+  ConstView<S> replay(Weights<Attention> w, const Eigen::MatrixBase<X>& x, const Eigen::MatrixBase<M>& memory,
+                      const Batch& batch, Cache& cache, const Context& context = {}) const
+      requires(Projection::crosses) {
+    const ConstView<S> tokens = front_door<S>(x, "x");
+    check_made(batch, cache, tokens, 1 + memory.rows());
+    return run(w, tokens, front_door<S>(memory, "memory"), batch, cache, context, 1 + memory.rows(), false);
   }
 
   /// Swaps the choices in the cache with these.
@@ -197,6 +208,42 @@ class Attention {
   ConstView<S> step(Weights<Attention> w, State& state, const Eigen::MatrixBase<X>& x, const Batch& batch,
                     const Context& context = {}) const requires StreamingPolicy<P> {
     return advance(w, state, front_door<S>(x, "x"), batch, context);
+  }
+
+  /// Cross-attention whose queries come later: makes the keys and values of a memory, once, and keeps them in the cache
+  /// until its next `forward`. `batch.k` are the segments of the memory.
+  template <class M>
+  void remember(Weights<Attention> w, const Eigen::MatrixBase<M>& source, const Batch& batch,
+                Cache& cache) const requires SplitProjection<Projection> {
+    const ConstView<S> memory = front_door<S>(source, "memory");
+    check(w, options_.d_model, memory.cols());
+    Batch{batch.k, batch.k}.check(memory.rows(), memory.rows());
+    require<OptionError>(causality() == Causality::none,
+                         "options.policy: queries that come later see all of a memory, so one that is not causal "
+                         "expected, came a causal one");
+    cache.batch = {std::vector<Segment>(batch.k.size()), batch.k};  // no queries yet
+    cache.memory_rows = -1;
+    cache.remembered = memory.rows();
+    reserve(cache.batch, 0, memory.rows(), false, cache);
+    projection_.project_keys(w.own.projection, memory, batch, cache.fields, cache.workers);
+  }
+  /// The results of the next rows of x, any number for each sequence, `batch.q`, over the memory that the cache keeps: a
+  /// call costs what these rows cost. They are the rows of `forward` over all of x where the policy looks at queries
+  /// alike, wherever they stand; where it asks for positions (windows, ALiBi), the last of the rows stands at the last
+  /// key.
+  template <class X>
+  ConstView<S> recall(Weights<Attention> w, const Eigen::MatrixBase<X>& queries, const Batch& batch, Cache& cache,
+                      const Context& context = {}) const requires SplitProjection<Projection> {
+    const ConstView<S> x = front_door<S>(queries, "x");
+    check(w, x.cols(), options_.d_memory);
+    require<StateError>(cache.shape == shape() && cache.remembered >= 0,
+                        "cache: holds no memory that a layer of this shape was told to remember");
+    require<StateError>(cache.batch.k == batch.k, "batch.k: the segments of the memory that is remembered expected");
+    batch.check(x.rows(), cache.remembered);
+    check_policy(w, batch, context);
+    reserve(batch, x.rows(), 0, false, cache);
+    projection_.project_queries(w.own.projection, x, batch, cache.fields, cache.workers);
+    return attend(w, batch, x.rows(), cache, context, true);
   }
 
   /// What the policy keeps of one head of one sequence, for instance `Dense`'s weights.
@@ -256,11 +303,11 @@ class Attention {
       for (Index h = 0; h < options_.heads; ++h)
         policy_.check(head(w, context, s, h), CallShape{batch.queries(s).size, batch.keys(s).size});
   }
-  void check(const Weights<Attention>& w, ConstView<S> x, ConstView<S> memory) const {
-    require<ShapeError>(x.cols() == options_.d_model, "x: d_model = ", options_.d_model, " columns expected, came ",
-                        x.cols());
-    require<ShapeError>(memory.cols() == options_.d_memory, "memory: d_memory = ", options_.d_memory,
-                        " columns expected, came ", memory.cols());
+  void check(const Weights<Attention>& w, Index x_columns, Index memory_columns) const {
+    require<ShapeError>(x_columns == options_.d_model, "x: d_model = ", options_.d_model, " columns expected, came ",
+                        x_columns);
+    require<ShapeError>(memory_columns == options_.d_memory, "memory: d_memory = ", options_.d_memory,
+                        " columns expected, came ", memory_columns);
     projection_.check(w.own.projection);
     require<ShapeError>(w.own.wo.rows() == mixed_width() && w.own.wo.cols() == options_.d_model, "weights.wo: [",
                         mixed_width(), ", ", options_.d_model, "] expected, came [", w.own.wo.rows(), ", ",
@@ -298,16 +345,23 @@ class Attention {
 
   ConstView<S> run(const Weights<Attention>& w, ConstView<S> x, ConstView<S> memory, const Batch& batch, Cache& c,
                    const Context& context, Index memory_rows, bool choose) const {
-    check(w, x, memory);
+    check(w, x.cols(), memory.cols());
     batch.check(x.rows(), memory.rows());
     check_policy(w, batch, context);
 
     c.batch = batch;
     c.memory_rows = memory_rows;
+    c.remembered = -1;
     reserve(batch, x.rows(), memory.rows(), false, c);
     projection_.forward(w.own.projection, x, memory, batch, c.fields, c.workers);
-    c.mixed.resize(x.rows(), mixed_width());
-    c.lse.resize(options_.heads, x.rows());
+    return attend(w, batch, x.rows(), c, context, choose);
+  }
+
+  /// What the policy makes of the fields, row by row of x, and the output projection.
+  ConstView<S> attend(const Weights<Attention>& w, const Batch& batch, Index x_rows, Cache& c, const Context& context,
+                      bool choose) const {
+    c.mixed.resize(x_rows, mixed_width());
+    c.lse.resize(options_.heads, x_rows);
     with_heads(w, batch, context, [&](const auto& heads) {
       heads.forward(c.fields, choose, c.longest.queries, c.mixed, c.lse, c.heads, c.workers);
     });
@@ -324,7 +378,7 @@ class Attention {
 
   void pull(const Weights<Attention>& w, ConstView<S> x, ConstView<S> memory, const Batch& batch, Cache& c,
             ConstView<S> dy, const Gradients<Attention>& g, const Context& context, bool self) const {
-    check(w, x, memory);
+    check(w, x.cols(), memory.cols());
     check_made(batch, c, x, self ? 0 : 1 + memory.rows());
     require<ShapeError>(dy.rows() == x.rows() && dy.cols() == options_.d_model, "dy: [", x.rows(), ", ",
                         options_.d_model, "] expected, came [", dy.rows(), ", ", dy.cols(), "]");
@@ -354,7 +408,7 @@ class Attention {
 
   ConstView<S> advance(const Weights<Attention>& w, State& state, ConstView<S> x, const Batch& batch,
                        const Context& context) const requires StreamingPolicy<P> {
-    check(w, x, x);
+    check(w, x.cols(), x.cols());
     check_self(batch);
     batch.check(x.rows(), x.rows());
     require<StateError>(state.shape == shape(), "state: was started by a layer of another shape");

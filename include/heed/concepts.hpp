@@ -183,7 +183,8 @@ struct HeadGradient {
 ///
 /// - `name`: as in the registry and the benchmarks.
 /// - `P(options, head_shape)` checks the options, throws OptionError, draws what is random.
-/// - `shape()`: what it was built for. `causality()`: what these options promise.
+/// - `shape()`: what it was built for. `causality()`: what these options promise; static and constexpr where no option
+///   makes it causal.
 /// - `cost(call_shape)`: what such a call takes, at the most where that hangs on what is learned or on the numbers.
 ///   Scratch must be enough for every shorter call too.
 /// - `init(random)`, `init_shared(random)`.
@@ -287,6 +288,21 @@ concept GroupStreamingPolicy = StreamingPolicy<P> &&
   p.attend_group(first, group, now, in, out, scratch);
 };
 
+namespace detail {
+template <class P>
+constexpr bool is_never_causal() {
+  if constexpr (requires { typename std::integral_constant<Causality, P::causality()>; })
+    return P::causality() == Causality::none;
+  else
+    return false;
+}
+}  // namespace detail
+
+/// Refinement: with the options for it, it sees no later token. A policy that never is causal says so by a `causality()`
+/// that is static and constexpr.
+template <class P>
+concept CausalPolicy = AttentionPolicy<P> && !detail::is_never_causal<P>();
+
 /// Whether a policy learns anything besides its projection.
 template <class P>
 inline constexpr bool learns = !std::is_empty_v<typename P::Params> || !std::is_empty_v<typename P::Shared>;
@@ -352,6 +368,17 @@ concept FieldProjection = std::copy_constructible<T> && std::is_aggregate_v<type
   t.backward(params, x, x, batch, dfields, gradient, dx, dx, workers);
   { t.start(n) } -> std::same_as<typename T::State>;
   t.step(params, state, x, batch, fields, workers);
+};
+
+/// Refinement: queries, and keys and values, each for themselves, so that queries may come later than the memory that
+/// they read. `project_queries(params, x, batch, fields, workers)` shapes and assigns the fields that follow queries,
+/// `project_keys(params, memory, batch, fields, workers)` the others; both together are `forward`.
+template <class T>
+concept SplitProjection = FieldProjection<T> && T::crosses &&
+    requires(const T t, const typename T::Params& params, ConstView<typename T::Scalar> x, const Batch& batch,
+             typename T::template Fields<Buffer<typename T::Scalar>>& fields, Workers& workers) {
+  t.project_queries(params, x, batch, fields, workers);
+  t.project_keys(params, x, batch, fields, workers);
 };
 
 }  // namespace heed

@@ -3,6 +3,7 @@
 #pragma once
 #include <heed/attention.hpp>
 #include <heed/layers/decoder.hpp>
+#include <heed/layers/encoder_decoder.hpp>
 #include <heed/layers/feed_forward.hpp>
 #include <heed/layers/norm.hpp>
 #include <heed/layers/residual.hpp>
@@ -54,11 +55,27 @@ using ReversibleEncoder = Sequential<TwoStreams<typename P::Scalar, Streams::spl
                                      TwoStreams<typename P::Scalar, Streams::join>, NormOf<typename P::Scalar>>;
 
 /// Causal attention in x, attention to a memory, feed-forward.
-template <AttentionPolicy P, AttentionPolicy Cross = P, template <class> class NormOf = LayerNorm,
+template <CausalPolicy P, AttentionPolicy Cross = P, template <class> class NormOf = LayerNorm,
           class Projection = typename P::Projection>
 using Decoder =
     DecoderOf<PreNorm<NormOf<typename P::Scalar>, Attention<P, Projection>>, Attention<Cross>,
               PreNorm<NormOf<typename P::Scalar>, FeedForward<typename P::Scalar>>, NormOf<typename P::Scalar>>;
+
+/// An encoder over the source, and a decoder that reads what it gives: P is the policy of both, Cross that of the
+/// attention from one to the other. `EncoderDecoderOf` takes any two.
+template <CausalPolicy P, AttentionPolicy Cross = P, template <class> class NormOf = LayerNorm,
+          class Projection = typename P::Projection>
+using EncoderDecoder = EncoderDecoderOf<Encoder<P, NormOf, Projection>, Decoder<P, Cross, NormOf, Projection>>;
+
+/// Options of a policy, made causal: their `causal`, or that of the policy inside. As they are where it always is.
+template <class Options>
+Options made_causal(Options options) {
+  if constexpr (requires { options.causal = true; })
+    options.causal = true;
+  else if constexpr (requires { options.inner; })
+    options.inner = made_causal(options.inner);
+  return options;
+}
 
 /// What an encoder is asked for; what is 0 has the default of the layer it belongs to.
 template <AttentionPolicy P, class Projection = typename P::Projection>
@@ -179,23 +196,38 @@ typename ReversibleEncoder<P, NormOf, Projection>::Options reversible_encoder_op
   std::get<3>(o.layers) = detail::norm_options<NormOf<typename P::Scalar>>(s);
   return o;
 }
-/// `s.policy` is that of the attention in x, which should be causal; `cross` that of the attention to the memory.
-template <AttentionPolicy P, AttentionPolicy Cross = P, template <class> class NormOf = LayerNorm,
+/// `s.policy` is that of the attention in x, and has to be causal: OptionError otherwise; `cross` is that of the
+/// attention to a memory of `d_memory` columns, 0: d_model.
+template <CausalPolicy P, AttentionPolicy Cross = P, template <class> class NormOf = LayerNorm,
           class Projection = typename P::Projection>
 typename Decoder<P, Cross, NormOf, Projection>::Options decoder_options(const EncoderSize<P, Projection>& s,
-                                                                        const typename Cross::Options& cross = {}) {
+                                                                        const typename Cross::Options& cross = {},
+                                                                        Index d_memory = 0) {
   using S = typename P::Scalar;
   using N = NormOf<S>;
+  const auto self = detail::attention_options<Attention<P, Projection>>(s, s.policy, s.projection);
+  require<OptionError>(Attention<P, Projection>(self).causality() != Causality::none,
+                       "size.policy: a causal one (causal = true) expected in a decoder, came one that sees later "
+                       "tokens");
   const auto norm = detail::norm_options<N>(s);
   typename Decoder<P, Cross, NormOf, Projection>::Options o;
   o.depth = s.depth;
   o.threads = s.threads;
   o.norm = norm;
-  o.self = detail::pre_norm_options<PreNorm<N, Attention<P, Projection>>>(
-      norm, detail::attention_options<Attention<P, Projection>>(s, s.policy, s.projection), s.threads);
+  o.self = detail::pre_norm_options<PreNorm<N, Attention<P, Projection>>>(norm, self, s.threads);
   o.cross = detail::attention_options<Attention<Cross>>(s, cross, {});
+  o.cross.d_memory = d_memory;
   o.feed = detail::pre_norm_options<PreNorm<N, FeedForward<S>>>(norm, detail::feed_forward_options<S>(s), s.threads);
   return o;
+}
+/// `reader.policy` sees the whole source, `writer.policy` has to be causal. Widths and depths may differ.
+template <CausalPolicy P, AttentionPolicy Cross = P, template <class> class NormOf = LayerNorm,
+          class Projection = typename P::Projection>
+typename EncoderDecoder<P, Cross, NormOf, Projection>::Options encoder_decoder_options(
+    const EncoderSize<P, Projection>& reader, const EncoderSize<P, Projection>& writer,
+    const typename Cross::Options& cross = {}) {
+  return {encoder_options<P, NormOf, Projection>(reader),
+          decoder_options<P, Cross, NormOf, Projection>(writer, cross, reader.d_model)};
 }
 
 }  // namespace heed

@@ -26,3 +26,8 @@
 #include <heed/train/adam.hpp>
 #include <heed/train/check_gradient.hpp>
 #include <heed/train/cross_entropy.hpp>
+#include <heed/train/progress.hpp>
+#include <heed/train/sample.hpp>
+#include <heed/train/token_batch.hpp>
+#include <heed/train/token_model.hpp>
+#include <heed/train/training.hpp>

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <heed/core/params.hpp>
 
+#include <utility>
+
 using heed::Matrix;
 
 namespace {
@@ -51,6 +53,19 @@ TEST(Params, Algebra) {
   EXPECT_EQ(sum.a(1, 2), 2);
   heed::set_zero(sum);
   EXPECT_EQ(sum.last.w.sum(), 0);
+}
+
+TEST(Params, PartsByType) {
+  Outer o = make();
+  int parts = 0;
+  heed::for_each_part<Inner>([&](Inner& part) { parts += part.w.size() > 0; }, o);
+  EXPECT_EQ(parts, 2);
+  heed::for_each_part<std::vector<Inner>>([](std::vector<Inner>& list) { list.resize(1); }, o);
+  EXPECT_EQ(o.layers.size(), 1u);
+  heed::for_each_part<Outer>([&](const Outer& whole) { parts = static_cast<int>(whole.layers.size()); },
+                             std::as_const(o));
+  EXPECT_EQ(parts, 1);
+  heed::for_each_part<int>([](int) { ADD_FAILURE(); }, o);
 }
 
 TEST(Params, ShapesDiffer) {

@@ -5,6 +5,8 @@
 #include <heed/layers/embedding.hpp>
 #include <heed/layers/owning.hpp>
 #include <heed/layers/pooling.hpp>
+#include <heed/policies/lsh.hpp>
+#include <heed/policies/persistent_memory.hpp>
 #include <heed/policies/tiled.hpp>
 #include <layers/check.hpp>
 
@@ -53,124 +55,36 @@ TEST(Encoders, AreLayers) {
       d, dropout);
 }
 
+TEST(Encoders, OptionsAreMadeCausal) {
+  EXPECT_TRUE(made_causal(Tiled<float>::Options{.soft_cap = 2}).causal);
+  EXPECT_EQ(made_causal(Tiled<float>::Options{.soft_cap = 2}).soft_cap, 2);
+  EXPECT_TRUE(made_causal(PersistentMemory<Tiled<float>>::Options{.memory = 3}).inner.causal);
+  made_causal(archetype::Distances<float>::Options{});  // it is
+  // What a composition promises is what the least of its parts does.
+  const auto causality = [](bool first, bool second) {
+    Sequential<Residual<Attention<Tiled<float>>>, LayerNorm<float>, Stack<Attention<Lsh<float>>>>::Options o;
+    std::get<0>(o.layers) = {.inner = {.d_model = d, .policy = {.causal = first}}};
+    std::get<1>(o.layers).d_model = d;
+    std::get<2>(o.layers) = {
+        .depth = 2, .each = {{.d_model = d, .policy = {.causal = true}}, {.d_model = d, .policy = {.causal = second}}}};
+    return Sequential<Residual<Attention<Tiled<float>>>, LayerNorm<float>, Stack<Attention<Lsh<float>>>>(o).causality();
+  };
+  EXPECT_EQ(causality(true, true), Causality::values_only);
+  EXPECT_EQ(causality(true, false), Causality::none);
+  EXPECT_EQ(causality(false, true), Causality::none);
+  const auto reversible = [](bool causal) {
+    return ReversibleEncoder<Tiled<float>>(
+               reversible_encoder_options<Tiled<float>>(size<Tiled<float>>(1, {.causal = causal})))
+        .causality();
+  };
+  EXPECT_EQ(reversible(true), Causality::strict);
+  EXPECT_EQ(reversible(false), Causality::none);
+}
+
 TEST(Encoders, OwnWhatTheyShare) {
   using Table = archetype::Distances<double>;
   check::gradients<Owning<Encoder<Table>>>(encoder_options<Table>(size<Table>()), d);
   check::gradients<Owning<ReversibleEncoder<Table>>>(reversible_encoder_options<Table>(size<Table>()), d, dropout);
-}
-
-namespace {
-
-using Two = Decoder<Tiled<double>>;
-Two::Options two(int threads, double = 0) {
-  return decoder_options<Tiled<double>>(size<Tiled<double>>(threads, {.causal = true}));
-}
-
-struct DecoderRig {
-  Two decoder;
-  Two::Params p, g;
-  Two::Cache cache;
-  Dropout drop;
-  explicit DecoderRig(int threads) : decoder(two(threads)) {
-    Random random(7);
-    p = decoder.init(random);
-    for_each_leaf([&](auto& m) { m = random_normal<double>(random, m.rows(), m.cols(), 0.5); }, p);
-    g = zeros_like(p);
-  }
-  Matrix<double> forward(const Matrix<double>& x, const Matrix<double>& memory, const Batch& batch) {
-    return decoder.forward(p, x, memory, batch, cache, {}, drop);
-  }
-};
-
-}  // namespace
-
-TEST(Decoder, GradientsAreDifferences) {
-  const Batch batch = Batch::cross(Batch::padded({3, 0, 2}, 4), Batch::padded({4, 1, 2}, 5));
-  for (const Dropout& drop : {Dropout{}, dropout}) {
-    DecoderRig rig(2);
-    rig.drop = drop;
-    Matrix<double> x = check::tokens<double>(12, d), memory = check::tokens<double>(15, d, 5);
-    const Matrix<double> y = rig.forward(x, memory, batch), w = check::tokens<double>(12, d, 6);
-    const auto back = rig.decoder.backward(rig.p, x, memory, batch, rig.cache, w, rig.g, {}, drop);
-    const Matrix<double> dx = back.dx, dmemory = back.dmemory;
-    Random random(5);
-    const auto probe = [&](const std::string& path, Matrix<double>& m, const Matrix<double>& gradient) {
-      for (int pick = 0; pick < 12 && m.size() > 0; ++pick) {
-        double& number = m.data()[random.below(m.size())];
-        const double before = number;
-        number = before + 1e-5;
-        const double above = (rig.forward(x, memory, batch).array() * w.array()).sum();
-        number = before - 1e-5;
-        const double difference = (above - (rig.forward(x, memory, batch).array() * w.array()).sum()) / 2e-5;
-        number = before;
-        const Index i = &number - m.data();
-        EXPECT_NEAR(difference, gradient.data()[i], 1e-7 * std::max(1.0, std::abs(difference)))
-            << path << "[" << i << "]";
-      }
-    };
-    for_each(probe, rig.p, rig.g);
-    probe("x", x, dx);
-    probe("memory", memory, dmemory);
-  }
-}
-
-TEST(Decoder, PaddingReachesNothing) {
-  const Batch batch = Batch::cross(Batch::padded({3, 2}, 4), Batch::padded({4, 2}, 5));
-  DecoderRig clean(1), dirty(2);
-  Matrix<double> x = check::tokens<double>(8, d), memory = check::tokens<double>(10, d, 5), dy = x;
-  const Matrix<double> y = clean.forward(x, memory, batch);
-  const auto back = clean.decoder.backward(clean.p, x, memory, batch, clean.cache, dy, clean.g);
-  const Matrix<double> dx = back.dx, dmemory = back.dmemory;
-  for (const Index i : {3, 6, 7}) x.row(i).setConstant(std::nan("")), dy.row(i).setConstant(std::nan(""));
-  for (const Index i : {4, 7, 8, 9}) memory.row(i).setConstant(std::nan(""));
-  EXPECT_TRUE(check::same_bits(dirty.forward(x, memory, batch), y));
-  const auto again = dirty.decoder.backward(dirty.p, x, memory, batch, dirty.cache, dy, dirty.g);
-  EXPECT_TRUE(check::same_bits(again.dx, dx) && check::same_bits(again.dmemory, dmemory));
-  for_each([](const std::string& path, const auto& a, const auto& b) { EXPECT_TRUE(check::same_bits(a, b)) << path; },
-           clean.g, dirty.g);
-  EXPECT_TRUE((y.row(3).array() == 0).all() && (dmemory.row(4).array() == 0).all());
-}
-
-TEST(Decoder, StreamsAndAllocatesNothingAgain) {
-  DecoderRig rig(1);
-  const Batch batch = Batch::cross(Batch::ragged({5, 4}), Batch::ragged({3, 6}));
-  const Matrix<double> x = check::tokens<double>(9, d), memory = check::tokens<double>(9, d, 5),
-                       y = rig.forward(x, memory, batch);
-  auto state = rig.decoder.start(2, 5);
-  for (Index i = 0; i < 5; ++i) {
-    const Index second = i < 4 ? 1 : 0;
-    Matrix<double> next(1 + second, d);
-    next.row(0) = x.row(i);
-    if (second) next.row(1) = x.row(5 + i);
-    const Matrix<double> out =
-        rig.decoder.step(rig.p, state, next, memory, Batch::cross(Batch::ragged({1, second}), Batch::ragged({3, 6})));
-    EXPECT_LE((out.row(0) - y.row(i)).norm(), 1e-12);
-    if (second) {
-      EXPECT_LE((out.row(1) - y.row(5 + i)).norm(), 1e-12);
-    }
-  }
-  const auto call = [&] {
-    rig.decoder.forward(rig.p, x, memory, batch, rig.cache);
-    rig.decoder.backward(rig.p, x, memory, batch, rig.cache, x, rig.g);
-  };
-  call();
-  const long before = allocations::calls;
-  call();
-  EXPECT_EQ(allocations::calls, before);
-}
-
-TEST(Decoder, BadCalls) {
-  DecoderRig rig(1);
-  const Matrix<double> x = check::tokens<double>(3, d), memory = check::tokens<double>(4, d);
-  EXPECT_NE(check::error<ShapeError>([&] { rig.forward(x, memory, Batch::one(4)); }).find("batch.q[0]"),
-            std::string::npos);
-  const Batch batch = Batch::cross(Batch::one(3), Batch::one(4));
-  EXPECT_NE(check::error<StateError>([&] {
-              rig.decoder.backward(rig.p, x, memory, batch, rig.cache, x, rig.g);
-            }).find("cache"),
-            std::string::npos);
-  rig.p.layers.pop_back();
-  EXPECT_EQ(check::error<ShapeError>([&] { rig.forward(x, memory, batch); }), "weights.layers: 2 expected, came 1");
 }
 
 TEST(Embedding, GradientsAreDifferences) {

@@ -17,11 +17,12 @@ using heed::Index;
 using heed::Matrix;
 
 struct Inputs {
-  Matrix<double> w, x;
+  Matrix<double> w, x, b{};
   template <class F, class... X>
   static void visit(F&& f, X&... x) {
     f("w", x.w...);
     f("x", x.x...);
+    f("b", x.b...);
   }
 };
 Inputs draw(Index rows, Index d, Index classes) {
@@ -42,8 +43,9 @@ long double by_definition(const Inputs& in, const std::vector<Index>& t) {
     ++counted;
     long double total = 0, chosen = 0;
     for (Index c = 0; c < in.w.rows(); ++c) {
-      long double z = 0;
-      for (Index e = 0; e < in.w.cols(); ++e) z += static_cast<long double>(in.x(i, e)) * in.w(c, e);
+      long double z = in.b.size() > 0 ? static_cast<long double>(in.b(0, c)) : 0;
+      for (Index e = 0; e < in.w.cols(); ++e)
+        z += static_cast<long double>(in.x(i, e)) * static_cast<long double>(in.w(c, e));
       total += std::exp(z);
       if (c == target) chosen = z;
     }
@@ -72,6 +74,56 @@ TEST(CrossEntropy, IsTheDefinitionWithItsGradient) {
       heed::CrossEntropy<double>::Cache other;
       EXPECT_EQ(loss(in.w, in.x, t, other).loss, result.loss);
     }
+}
+
+TEST(CrossEntropy, OfATiedHeadHasItsBias) {
+  using Head = heed::Embedding<double>::Params;
+  for (const Index classes : {Index{1}, Index{3}, Index{19}}) {
+    Inputs in = draw(37, 5, classes);
+    heed::Random random(8);
+    in.b = heed::random_normal<double>(random, 1, classes, 2);
+    const std::vector<Index> t = targets(37, classes);
+    const heed::CrossEntropy<double> loss({.chunk = 8, .threads = 2});
+    heed::CrossEntropy<double>::Cache cache, other;
+    const Head head{in.w, in.b};
+    Head dhead{Matrix<double>::Constant(classes, 5, 2), Matrix<double>::Constant(1, classes, 3)};
+    const auto result = loss(head, in.x, t, cache, dhead);
+    EXPECT_NEAR(result.loss, static_cast<double>(by_definition(in, t)), 1e-14);
+    EXPECT_EQ(loss(head, in.x, t, other).loss, result.loss);
+    const Inputs g{dhead.table.array() - 2, result.dx, dhead.bias.array() - 3};  // it adds
+    const heed::GradientCheck check = heed::check_gradient(in, g, [&] { return by_definition(in, t); }, {.samples = 0});
+    EXPECT_LT(check.error, 1e-7) << check.path << "(" << check.row << ", " << check.col << ")";
+    EXPECT_EQ(check.checked, in.w.size() + in.x.size() + in.b.size());
+    // Without a bias it is the same as with the table alone.
+    Head without{in.w, {}}, dwithout = heed::zeros_like(without);
+    Matrix<double> dw = in.w * 0;
+    EXPECT_EQ(loss(without, in.x, t, other, dwithout).loss, loss(in.w, in.x, t, cache, dw).loss);
+    EXPECT_EQ(dwithout.table, dw);
+    EXPECT_EQ(dwithout.bias.size(), 0);
+  }
+}
+
+TEST(CrossEntropy, OfATiedHeadIsThatOfItsLogits) {
+  const heed::Embedding<double> embedding({.vocabulary = 7, .d_model = 5, .bias = true});
+  heed::Random random(3);
+  heed::Embedding<double>::Params head = embedding.init(random), g = heed::zeros_like(head);
+  head.bias = heed::random_normal<double>(random, 1, 7, 1);
+  const Matrix<double> x = heed::random_normal<double>(random, 4, 5, 1);
+  heed::Embedding<double>::Cache cache;
+  heed::CrossEntropy<double>::Cache loss_cache;
+  const Matrix<double> z = embedding.logits(head, x, heed::Batch::one(4), cache);
+  const auto loss = heed::CrossEntropy<double>()(head, x, {2, 0, 6, -1}, loss_cache, g);
+  Matrix<double> dz = Matrix<double>::Zero(4, 7);
+  double sum = 0;
+  for (const auto& [i, target] : {std::pair<Index, Index>{0, 2}, {1, 0}, {2, 6}}) {
+    dz.row(i) = z.row(i).array().exp() / z.row(i).array().exp().sum() / 3;
+    dz(i, target) -= 1.0 / 3;
+    sum += std::log(z.row(i).array().exp().sum()) - z(i, target);
+  }
+  EXPECT_NEAR(loss.loss, sum / 3, 1e-14);
+  heed::Embedding<double>::Params by_parts = heed::zeros_like(head);
+  const Matrix<double> dx = embedding.logits_backward(head, x, heed::Batch::one(4), cache, dz, by_parts);
+  EXPECT_LE((dx - loss.dx).norm() + (by_parts.table - g.table).norm() + (by_parts.bias - g.bias).norm(), 1e-14);
 }
 
 TEST(CrossEntropy, HasTheSameBitsForAnyChunkAndThreads) {
@@ -153,6 +205,20 @@ TEST(CrossEntropy, RefusesWhatMakesNoSense) {
   Matrix<double> small(3, 5);
   refused("dw: \\[4, 5\\] expected, came \\[3, 5\\]", in.w, {0, 0, 0}, small);
   EXPECT_EQ(dw, in.w * 0);
+  const auto head_refused = [&](const char* says, const Matrix<double>& bias, const Matrix<double>& dbias) {
+    heed::Embedding<double>::Params g{dw, dbias};
+    try {
+      loss({in.w, bias}, in.x, {0, 0, 0}, cache, g);
+      ADD_FAILURE() << says;
+    } catch (const heed::ShapeError& e) {
+      EXPECT_STREQ(e.what(), says);
+    }
+    EXPECT_EQ(g.table, in.w * 0);
+  };
+  const Matrix<double> right(1, 4), narrow(1, 3), none;
+  head_refused("bias: [1, 4] or none expected, came [1, 3]", narrow, narrow);
+  head_refused("gradient.bias: [1, 4] expected, came [1, 3]", right, narrow);
+  head_refused("gradient.bias: [0, 0] expected, came [1, 4]", none, right);
   EXPECT_THROW(heed::CrossEntropy<double>({.chunk = 0}), heed::OptionError);
   EXPECT_THROW(heed::CrossEntropy<double>({.threads = 0}), heed::OptionError);
 }

@@ -69,6 +69,19 @@ void for_each(F&& f, T& first, Ts&... rest) {
   detail::for_each_path(f, std::string(), first, rest...);
 }
 
+/// Calls `f(part)` for every part of `whole` that is a `Part`: a struct of parameters, or a list of them.
+template <class Part, class F, class T>
+void for_each_part(F&& f, T& whole) {
+  using U = std::remove_const_t<T>;
+  if constexpr (std::is_same_v<U, Part>) {
+    f(whole);
+  } else if constexpr (detail::is_vector<U>) {
+    for (auto& x : whole) for_each_part<Part>(f, x);
+  } else if constexpr (Visitable<U>) {
+    U::visit([&](const char*, auto& x) { for_each_part<Part>(f, x); }, whole);
+  }
+}
+
 template <class T>
 void set_zero(T& params) {
   for_each_leaf([](auto& m) { m.setZero(); }, params);

@@ -19,7 +19,7 @@ namespace heed {
 /// `Cross` is an attention that crosses. (Vaswani et al. 2017, arXiv 1706.03762, section 3.1, with the norms first.)
 ///
 /// In the batch, `q` are the segments of x and `k` those of the memory, sequence by sequence.
-template <Layer Self, class Cross, Layer Feed, Layer Norm>
+template <CausalLayer Self, class Cross, Layer Feed, Layer Norm>
 class DecoderOf {
  public:
   using Scalar = typename Self::Scalar;
@@ -55,6 +55,12 @@ class DecoderOf {
     }
   };
   using Shared = Together<NoParams, typename Self::Shared, typename Cross::Shared>;
+  /// Whether it writes token by token.
+  static constexpr bool streams =
+      StreamingLayer<Self> && requires(const Cross cross, const Weights<Cross>& w, ConstView<S> x, const Batch& batch,
+                                       typename Cross::Cache& cache) {
+    cross.remember(w, x, batch, cache);
+  };
   /// Of the attention in x, and to the memory.
   struct Context {
     typename Self::Context self{};
@@ -71,6 +77,7 @@ class DecoderOf {
     detail::Made made;
     std::vector<LayerCache> layers;
     typename Norm::Cache norm;
+    detail::Made made_memory;
     Batch own;  // x alone
     Buffer<S> dropped, dx, dmemory;
     Workers workers;
@@ -78,9 +85,10 @@ class DecoderOf {
   };
   struct State {
     std::vector<detail::StateOf<Self>> self;
+    std::vector<typename Cross::Cache> cross;  // keys and values of the memory, for every layer
     LayerCache scratch;
     typename Norm::Cache norm;
-    Batch own;
+    Batch batch;  // x against the memory
     Workers workers;
   };
 
@@ -88,6 +96,12 @@ class DecoderOf {
       : threads_(o.threads), depth_(o.depth), self_(o.self), cross_(o.cross), feed_(o.feed), norm_(o.norm) {
     require<OptionError>(o.depth >= 1, "options.depth: at least 1 expected, came ", o.depth);
     require<OptionError>(o.threads >= 1, "options.threads: at least 1 expected, came ", o.threads);
+    require<OptionError>(detail::causality(self_) != Causality::none,
+                         "options.self: a causal layer (policy.causal = true) expected, came one that sees later "
+                         "tokens");
+  }
+  Causality causality() const requires CausalLayer<Feed> {
+    return detail::weakest(detail::causality(self_), detail::causality(feed_));
   }
 
   Params init(Random& random) const {
@@ -116,15 +130,14 @@ class DecoderOf {
   template <class X, class M>
   ConstView<S> forward(Weights<DecoderOf> w, const Eigen::MatrixBase<X>& tokens, const Eigen::MatrixBase<M>& source,
                        const Batch& batch, Cache& c, const Context& context = {}, const Dropout& dropout = {}) const {
-    const ConstView<S> x = front_door<S>(tokens, "x"), memory = front_door<S>(source, "memory");
-    check(w, x, memory, batch);
-    dropout.check();
-    c.made.note(batch, x.rows(), x.cols(), dropout);
-    c.own.q = c.own.k = batch.q;
-    c.workers.prepare(threads_, 0);
-    c.layers.resize(w.own.layers.size());
-    const ConstView<S> y = run(0, w, x, memory, batch, c, context, dropout);
-    return norm_.forward(w.own.norm, y, c.own, c.norm);
+    return run<false>(w, front_door<S>(tokens, "x"), front_door<S>(source, "memory"), batch, c, context, dropout);
+  }
+  /// The same with the choices that the cache holds.
+  template <class X, class M>
+  ConstView<S> replay(Weights<DecoderOf> w, const Eigen::MatrixBase<X>& tokens, const Eigen::MatrixBase<M>& source,
+                      const Batch& batch, Cache& c, const Context& context = {}, const Dropout& dropout = {}) const
+      requires(ReplayableLayer<Self>&& ReplayableLayer<Feed>) {
+    return run<true>(w, front_door<S>(tokens, "x"), front_door<S>(source, "memory"), batch, c, context, dropout);
   }
 
   struct InputGradients {
@@ -138,6 +151,7 @@ class DecoderOf {
                        dy = front_door<S>(cotangent, "dy");
     check(w, x, memory, batch);
     c.made.check(batch, x.rows(), x.cols(), dropout);
+    c.made_memory.check(batch.k, memory.rows(), memory.cols(), dropout, "memory");
     detail::check_cotangent(dy, x.rows(), x.cols());
     detail::check_gradients(w, g);
     const ConstView<S> last = detail::result(std::as_const(c.layers.back().feed));
@@ -151,27 +165,47 @@ class DecoderOf {
     return {std::as_const(c.dx).view(), std::as_const(c.dmemory).view()};
   }
 
-  State start(Index sequences, Index capacity, Index longest_chunk = 1) const requires StreamingLayer<Self> {
+  /// Streams of up to `capacity` tokens that come in chunks of up to `longest_chunk`, one for each sequence of the
+  /// memory, whose segments are `batch.k`. Its keys and values are made here, once for all steps; the state does not
+  /// refer to it.
+  template <class M>
+  State start(Weights<DecoderOf> w, const Eigen::MatrixBase<M>& source, const Batch& batch, Index capacity,
+              Index longest_chunk = 1) const requires(streams) {
+    const ConstView<S> memory = front_door<S>(source, "memory");
+    check(w);
     State s;
-    for (Index i = 0; i < depth_; ++i) s.self.push_back(detail::start(self_, sequences, capacity, longest_chunk));
+    s.batch.k = batch.k;
+    s.cross.resize(w.own.layers.size());
+    for (std::size_t i = 0; i < w.own.layers.size(); ++i) {
+      cross_.remember(cross_of(w, i), memory, batch, s.cross[i]);
+      s.self.push_back(detail::start(self_, static_cast<Index>(batch.k.size()), capacity, longest_chunk));
+    }
     return s;
   }
-  /// The next tokens of every sequence; the memory is projected again in every step.
-  template <class X, class M>
-  ConstView<S> step(Weights<DecoderOf> w, State& state, const Eigen::MatrixBase<X>& tokens,
-                    const Eigen::MatrixBase<M>& source, const Batch& batch,
-                    const Context& context = {}) const requires StreamingLayer<Self> {
-    const ConstView<S> x = front_door<S>(tokens, "x"), memory = front_door<S>(source, "memory");
-    check(w, x, memory, batch);
-    state.own.q = state.own.k = batch.q;
+  /// Their next tokens, any number for each up to the longest chunk: gives the rows of `forward`, and costs what these
+  /// rows cost. `batch` is that of x alone. What `Attention::recall` says of positions holds.
+  template <class X>
+  ConstView<S> step(Weights<DecoderOf> w, State& state, const Eigen::MatrixBase<X>& tokens, const Batch& batch,
+                    const Context& context = {}) const requires(streams) {
+    const ConstView<S> x = front_door<S>(tokens, "x");
+    check(w);
+    require<ShapeError>(batch.q == batch.k, "batch: the same query and key segments expected");
+    require<StateError>(static_cast<Index>(state.self.size()) == depth_,
+                        "state: was started by a decoder of another depth");
+    require<StateError>(batch.q.size() == state.batch.k.size(), "batch: ", state.batch.k.size(),
+                        " sequences expected, as the memory has, came ", batch.q.size());
+    state.batch.q = batch.q;
     state.workers.prepare(threads_, 0);
-    return norm_.forward(w.own.norm, advance(0, w, state, x, memory, batch, context), state.own, state.norm);
+    return norm_.forward(w.own.norm, advance(0, w, state, x, batch, context), batch, state.norm);
   }
 
  private:
-  void check(const Weights<DecoderOf>& w, ConstView<S> x, ConstView<S> memory, const Batch& batch) const {
+  void check(const Weights<DecoderOf>& w) const {
     require<ShapeError>(static_cast<Index>(w.own.layers.size()) == depth_, "weights.layers: ", depth_,
                         " expected, came ", w.own.layers.size());
+  }
+  void check(const Weights<DecoderOf>& w, ConstView<S> x, ConstView<S> memory, const Batch& batch) const {
+    check(w);
     batch.check(x.rows(), memory.rows());
   }
   Weights<Self> self_of(const Weights<DecoderOf>& w, std::size_t i) const {
@@ -180,26 +214,49 @@ class DecoderOf {
   Weights<Cross> cross_of(const Weights<DecoderOf>& w, std::size_t i) const {
     return {w.own.layers[i].cross, part<typename Cross::Shared>(w.shared)};
   }
-  /// x + dropout(Cross(norm(x), memory))
-  ConstView<S> cross(std::size_t i, const Weights<DecoderOf>& w, ConstView<S> x, ConstView<S> memory,
-                     const Batch& batch, const Batch& own, LayerCache& l, Workers& workers, const Context& context,
-                     const Dropout& dropout) const {
-    const ConstView<S> normed = norm_.forward(w.own.layers[i].cross_norm, x, own, l.cross_norm);
-    const ConstView<S> seen = cross_.forward(cross_of(w, i), normed, memory, batch, l.cross, context.cross);
+  /// x + dropout(attend(norm(x)))
+  template <class Attend>
+  ConstView<S> cross(std::size_t i, const Weights<DecoderOf>& w, ConstView<S> x, const Batch& own, LayerCache& l,
+                     Workers& workers, const Dropout& dropout, const Attend& attend) const {
+    const ConstView<S> seen = attend(norm_.forward(w.own.layers[i].cross_norm, x, own, l.cross_norm));
     View<S> y = l.y.resize(x.rows(), x.cols());
     zero_gaps<S>(own.q, y);
     add_dropped<S>(own.q, x, 1, seen, dropout.below(1), y, workers);
     return view(y);
   }
-  ConstView<S> run(std::size_t i, const Weights<DecoderOf>& w, ConstView<S> x, ConstView<S> memory, const Batch& batch,
-                   Cache& c, const Context& context, const Dropout& dropout) const {
+  template <bool again>
+  ConstView<S> run(const Weights<DecoderOf>& w, ConstView<S> x, ConstView<S> memory, const Batch& batch, Cache& c,
+                   const Context& context, const Dropout& dropout) const {
+    check(w, x, memory, batch);
+    dropout.check();
+    c.own.q = c.own.k = batch.q;
+    c.made.note(c.own, x.rows(), x.cols(), dropout);
+    c.made_memory.note(batch.k, memory.rows(), memory.cols(), dropout);
+    c.workers.prepare(threads_, 0);
+    c.layers.resize(w.own.layers.size());
+    return norm_.forward(w.own.norm, climb<again>(0, w, x, memory, batch, c, context, dropout), c.own, c.norm);
+  }
+  template <bool again>
+  ConstView<S> climb(std::size_t i, const Weights<DecoderOf>& w, ConstView<S> x, ConstView<S> memory,
+                     const Batch& batch, Cache& c, const Context& context, const Dropout& dropout) const {
     LayerCache& l = c.layers[i];
     const Dropout mine = dropout.below(i);
-    const ConstView<S> a = detail::forward(self_, self_of(w, i), x, c.own, l.self, context.self, mine.below(0));
-    const ConstView<S> b = cross(i, w, a, memory, batch, c.own, l, c.workers, context, mine);
-    const ConstView<S> y =
-        detail::forward(feed_, Weights<Feed>(w.own.layers[i].feed), b, c.own, l.feed, NoContext{}, mine.below(2));
-    return i + 1 < c.layers.size() ? run(i + 1, w, y, memory, batch, c, context, dropout) : y;
+    const auto call = [&](const auto& layer, const auto& weights, ConstView<S> from, auto& cache, const auto& with,
+                          const Dropout& drops) {
+      if constexpr (again)
+        return detail::replay(layer, weights, from, c.own, cache, with, drops);
+      else
+        return detail::forward(layer, weights, from, c.own, cache, with, drops);
+    };
+    const ConstView<S> a = call(self_, self_of(w, i), x, l.self, context.self, mine.below(0));
+    const ConstView<S> b = cross(i, w, a, c.own, l, c.workers, mine, [&](ConstView<S> normed) {
+      if constexpr (again)
+        return cross_.replay(cross_of(w, i), normed, memory, batch, l.cross, context.cross);
+      else
+        return cross_.forward(cross_of(w, i), normed, memory, batch, l.cross, context.cross);
+    });
+    const ConstView<S> y = call(feed_, Weights<Feed>(w.own.layers[i].feed), b, l.feed, NoContext{}, mine.below(2));
+    return i + 1 < c.layers.size() ? climb<again>(i + 1, w, y, memory, batch, c, context, dropout) : y;
   }
   /// From the gradient of what layer i gave, in c.dx, to that of what it was given.
   void pull(std::size_t i, const Weights<DecoderOf>& w, ConstView<S> x, ConstView<S> memory, const Batch& batch,
@@ -224,14 +281,16 @@ class DecoderOf {
                             Gradients<Self>(to.self, part<typename Self::Shared>(g.shared)), context.self,
                             dropout.below(0)));
   }
-  ConstView<S> advance(std::size_t i, const Weights<DecoderOf>& w, State& state, ConstView<S> x, ConstView<S> memory,
-                       const Batch& batch, const Context& context) const {
+  ConstView<S> advance(std::size_t i, const Weights<DecoderOf>& w, State& state, ConstView<S> x, const Batch& own,
+                       const Context& context) const {
     LayerCache& l = state.scratch;
-    const ConstView<S> a = detail::step(self_, self_of(w, i), state.self[i], x, state.own, context.self);
-    const ConstView<S> b = cross(i, w, a, memory, batch, state.own, l, state.workers, context, {});
+    const ConstView<S> a = detail::step(self_, self_of(w, i), state.self[i], x, own, context.self);
+    const ConstView<S> b = cross(i, w, a, own, l, state.workers, {}, [&](ConstView<S> normed) {
+      return cross_.recall(cross_of(w, i), normed, state.batch, state.cross[i], context.cross);
+    });
     const ConstView<S> y =
-        detail::forward(feed_, Weights<Feed>(w.own.layers[i].feed), b, state.own, l.feed, NoContext{}, Dropout{});
-    return i + 1 < state.self.size() ? advance(i + 1, w, state, y, memory, batch, context) : y;
+        detail::forward(feed_, Weights<Feed>(w.own.layers[i].feed), b, own, l.feed, NoContext{}, Dropout{});
+    return i + 1 < state.self.size() ? advance(i + 1, w, state, y, own, context) : y;
   }
 
   int threads_;

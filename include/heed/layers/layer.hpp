@@ -94,6 +94,13 @@ concept ReplayableLayer = TokenwiseLayer<L> ||
       { l.replay(w, x, batch, cache, context) } -> std::same_as<ConstView<typename L::Scalar>>;
     });
 
+/// Refinement: says how much of the past it keeps from the future, `causality()`. A tokenwise layer need not: it keeps
+/// all.
+template <class L>
+concept CausalLayer = TokenwiseLayer<L> ||(Layer<L>&& requires(const L l) {
+  { l.causality() } -> std::same_as<Causality>;
+});
+
 /// Refinement: token by token. `start(sequences, capacity, longest_chunk)` gives a `State`, `step(weights, state, x,
 /// batch, context)` the rows of the causal forward for the next tokens of every sequence.
 template <class L>
@@ -169,6 +176,25 @@ auto step(const L& layer, const Weights<L>& w, StateOf<L>& state, const X& x, co
     return layer.step(w, state, x, batch, part<typename L::Context>(context));
 }
 
+/// What layers one after another promise: as little as the least of them.
+inline Causality weakest(Causality a, Causality b) {
+  if (a == Causality::none || b == Causality::none) return Causality::none;
+  return a == Causality::strict ? b : a;
+}
+template <CausalLayer L>
+Causality causality(const L& layer) {
+  if constexpr (TokenwiseLayer<L>)
+    return Causality::strict;
+  else
+    return layer.causality();
+}
+template <CausalLayer L>
+Causality causality(const std::vector<L>& layers) {
+  Causality all = Causality::strict;
+  for (const L& l : layers) all = weakest(all, causality(l));
+  return all;
+}
+
 // --- what layers check ---
 
 /// What the last forward with a cache was given, for backward to compare.
@@ -178,15 +204,21 @@ struct Made {
   Dropout dropout;
 
   void note(const Batch& batch, Index n_rows, Index n_columns, const Dropout& d) {
-    segments = batch.q;
+    note(batch.q, n_rows, n_columns, d);
+  }
+  void note(const std::vector<Segment>& s, Index n_rows, Index n_columns, const Dropout& d) {
+    segments = s;
     rows = n_rows;
     columns = n_columns;
     dropout = d;
   }
   void check(const Batch& batch, Index n_rows, Index n_columns, const Dropout& d) const {
+    check(batch.q, n_rows, n_columns, d, "x");
+  }
+  void check(const std::vector<Segment>& s, Index n_rows, Index n_columns, const Dropout& d, const char* name) const {
     require<StateError>(rows >= 0 && columns == n_columns, "cache: no forward of a layer of this shape made it");
-    require<StateError>(segments == batch.q, "cache: the last forward had another batch");
-    require<StateError>(rows == n_rows, "x: the last forward with this cache had ", rows, " rows, came ", n_rows);
+    require<StateError>(segments == s, "cache: the last forward had another batch");
+    require<StateError>(rows == n_rows, name, ": the last forward with this cache had ", rows, " rows, came ", n_rows);
     require<StateError>(dropout == d, "dropout: the last forward with this cache had another");
   }
 };

@@ -37,6 +37,7 @@ class Owning {
 
   explicit Owning(const Options& options) : inner_(options) {}
   const L& inner() const { return inner_; }
+  Causality causality() const requires CausalLayer<L> { return detail::causality(inner_); }
 
   Params init(Random& random) const {
     typename L::Shared shared = inner_.init_shared(random);
@@ -71,6 +72,11 @@ class Owning {
       -> decltype(std::declval<const I&>().backward(down(w), x, memory, batch, cache, dy, down(g),
                                                     std::forward<A>(arguments)...)) {
     return inner_.backward(down(w), x, memory, batch, cache, dy, down(g), std::forward<A>(arguments)...);
+  }
+  template <class I = L, class... A>
+  auto start(Weights<Owning> w, A&&... arguments) const
+      -> decltype(std::declval<const I&>().start(down(w), std::forward<A>(arguments)...)) {
+    return inner_.start(down(w), std::forward<A>(arguments)...);
   }
   template <class I = L, class... A>
   auto start(A&&... arguments) const -> decltype(std::declval<const I&>().start(std::forward<A>(arguments)...)) {

@@ -84,6 +84,7 @@ class Positions {
     if (!options.learned) fixed_ = sinusoids<S>(options.longest, options.d_model, options.layout, options.base);
   }
   const Options& options() const { return options_; }
+  Causality causality() const { return Causality::strict; }
   Params init(Random& random) const {
     const bool learned = options_.learned;
     return {random_normal<S>(random, learned ? options_.longest : 0, learned ? options_.d_model : 0, 0.02)};

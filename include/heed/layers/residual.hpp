@@ -40,6 +40,7 @@ class Residual {
   }
   const Options& options() const { return options_; }
   const F& inner() const { return inner_; }
+  Causality causality() const requires CausalLayer<F> { return detail::causality(inner_); }
   Params init(Random& random) const { return inner_.init(random); }
   Shared init_shared(Random& random) const { return inner_.init_shared(random); }
 

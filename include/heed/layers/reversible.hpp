@@ -69,6 +69,9 @@ class Reversible {
     require<OptionError>(options.threads >= 1, "options.threads: at least 1 expected, came ", options.threads);
   }
   const Options& options() const { return options_; }
+  Causality causality() const requires(CausalLayer<F>&& CausalLayer<G>) {
+    return detail::weakest(detail::causality(f_), detail::causality(g_));
+  }
 
   Params init(Random& random) const {
     typename F::Params f = f_.init(random);

@@ -49,6 +49,7 @@ class ReversibleStack {
     require<OptionError>(options.threads >= 1, "options.threads: at least 1 expected, came ", options.threads);
   }
   Index depth() const { return stack_.depth(); }
+  Causality causality() const requires CausalLayer<L> { return stack_.causality(); }
   Params init(Random& random) const { return stack_.init(random); }
   Shared init_shared(Random& random) const { return stack_.init_shared(random); }
 

@@ -52,6 +52,12 @@ class Sequential {
     return std::get<i>(layers_);
   }
 
+  Causality causality() const requires(CausalLayer<First>&&...&& CausalLayer<Rest>) {
+    Causality all = Causality::strict;
+    for_each_index([&](auto i) { all = detail::weakest(all, detail::causality(std::get<i>(layers_))); });
+    return all;
+  }
+
   Params init(Random& random) const {
     return std::apply([&](const auto&... l) { return Params{{l.init(random)...}}; }, layers_);
   }

@@ -44,6 +44,7 @@ class Stack {
   explicit Stack(const Options& options) : layers_(build(options)) {}
   Index depth() const { return static_cast<Index>(layers_.size()); }
   const L& layer(Index i) const { return layers_[static_cast<std::size_t>(i)]; }
+  Causality causality() const requires CausalLayer<L> { return detail::causality(layers_); }
 
   Params init(Random& random) const {
     Params p;

@@ -68,7 +68,7 @@ class BigBird {
   }
 
   HeadShape shape() const { return shape_; }
-  Causality causality() const { return Causality::none; }
+  static constexpr Causality causality() { return Causality::none; }
   Cost cost(CallShape call) const {
     const double pairs = static_cast<double>(visible_pairs(pattern(0, call.keys), call.queries, call.keys));
     const double d = static_cast<double>(shape_.key_dim), d_v = static_cast<double>(shape_.value_dim);

@@ -210,7 +210,7 @@ class Linformer {
         along_(options.length_projection, checked(options).k, options.max_length) {}
 
   HeadShape shape() const { return shape_; }
-  Causality causality() const { return Causality::none; }
+  static constexpr Causality causality() { return Causality::none; }
   Cost cost(CallShape call) const {
     const Index d = shape_.key_dim, d_v = shape_.value_dim, slots = along_.slots(call.keys);
     const double pairs = static_cast<double>(call.queries * slots), width = static_cast<double>(d + d_v);

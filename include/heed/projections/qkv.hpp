@@ -44,7 +44,15 @@ class ProjectQkv {
   template <class F>
   void forward(const Params& p, ConstView<S> x, ConstView<S> memory, const Batch& batch, F& fields,
                Workers& workers) const {
+    project_queries(p, x, batch, fields, workers);
+    project_keys(p, memory, batch, fields, workers);
+  }
+  template <class F>
+  void project_queries(const Params& p, ConstView<S> x, const Batch& batch, F& fields, Workers& workers) const {
     affine<S>(batch.q, x, p.wq, p.bq, fields.q.resize(x.rows(), queries()), workers);
+  }
+  template <class F>
+  void project_keys(const Params& p, ConstView<S> memory, const Batch& batch, F& fields, Workers& workers) const {
     affine<S>(batch.k, memory, p.wk, p.bk, fields.k.resize(memory.rows(), keys()), workers);
     affine<S>(batch.k, memory, p.wv, p.bv, fields.v.resize(memory.rows(), values()), workers);
   }
@@ -74,6 +82,6 @@ class ProjectQkv {
   Options options_;
   ProjectionShape shape_;
 };
-static_assert(FieldProjection<ProjectQkv<float>>);
+static_assert(SplitProjection<ProjectQkv<float>>);
 
 }  // namespace heed

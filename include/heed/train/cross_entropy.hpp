@@ -8,6 +8,7 @@
 #include <heed/core/types.hpp>
 #include <heed/kernels/exp2.hpp>
 #include <heed/kernels/product.hpp>
+#include <heed/layers/embedding.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -21,10 +22,10 @@ namespace heed {
 
 /// The loss of a language model or a classifier: the mean over the tokens that have a target of
 ///
-///   -log softmax(x W^T)_target
+///   -log softmax(x W^T + b)_target
 ///
-/// with one row of W `[classes, d]` per class; with a token embedding as W, the output head is tied to it. Fused with its
-/// gradient: logits live for `chunk` tokens at a time, never for all of them.
+/// with one row of W `[classes, d]` per class, without b; or with table and bias of a token embedding, which is an output
+/// head tied to it. Fused with its gradient: logits live for `chunk` tokens at a time, never for all of them.
 template <class S>
 class CrossEntropy {
  public:
@@ -53,24 +54,43 @@ class CrossEntropy {
   template <class X, std::signed_integral Id = Index>
   Result operator()(const Matrix<S>& w, const Eigen::MatrixBase<X>& x, const std::vector<Id>& targets, Cache& cache,
                     Matrix<S>& dw) const {
-    return run(w, front_door<S>(x, "x"), targets, cache, &dw);
+    return run(w, none, front_door<S>(x, "x"), targets, cache, &dw, nullptr);
+  }
+  template <class X, std::signed_integral Id = Index>
+  Result operator()(const typename Embedding<S>::Params& head, const Eigen::MatrixBase<X>& x,
+                    const std::vector<Id>& targets, Cache& cache, typename Embedding<S>::Params& gradient) const {
+    return run(head.table, head.bias, front_door<S>(x, "x"), targets, cache, &gradient.table, &gradient.bias);
   }
   /// The loss alone.
   template <class X, std::signed_integral Id = Index>
   Result operator()(const Matrix<S>& w, const Eigen::MatrixBase<X>& x, const std::vector<Id>& targets,
                     Cache& cache) const {
-    return run(w, front_door<S>(x, "x"), targets, cache, nullptr);
+    return run(w, none, front_door<S>(x, "x"), targets, cache, nullptr, nullptr);
+  }
+  template <class X, std::signed_integral Id = Index>
+  Result operator()(const typename Embedding<S>::Params& head, const Eigen::MatrixBase<X>& x,
+                    const std::vector<Id>& targets, Cache& cache) const {
+    return run(head.table, head.bias, front_door<S>(x, "x"), targets, cache, nullptr, nullptr);
   }
 
  private:
+  static inline const Matrix<S> none{};
+
   template <class Id>
-  Result run(const Matrix<S>& w, ConstView<S> x, const std::vector<Id>& targets, Cache& c, Matrix<S>* dw) const {
+  Result run(const Matrix<S>& w, const Matrix<S>& b, ConstView<S> x, const std::vector<Id>& targets, Cache& c,
+             Matrix<S>* dw, Matrix<S>* db) const {
     const Index n = x.rows(), d = x.cols(), classes = w.rows();
     require<ShapeError>(classes >= 1 && w.cols() == d, "w: one or more rows of ", d, " columns expected, came [",
                         w.rows(), ", ", w.cols(), "]");
     require<ShapeError>(dw == nullptr || (dw->rows() == classes && dw->cols() == d), "dw: [", classes, ", ", d,
                         "] expected, came [", dw == nullptr ? 0 : dw->rows(), ", ", dw == nullptr ? 0 : dw->cols(),
                         "]");
+    const bool biased = b.size() > 0;
+    require<ShapeError>(!biased || (b.rows() == 1 && b.cols() == classes), "bias: [1, ", classes,
+                        "] or none expected, came [", b.rows(), ", ", b.cols(), "]");
+    require<ShapeError>(db == nullptr || (db->rows() == b.rows() && db->cols() == b.cols()), "gradient.bias: [",
+                        b.rows(), ", ", b.cols(), "] expected, came [", db == nullptr ? 0 : db->rows(), ", ",
+                        db == nullptr ? 0 : db->cols(), "]");
     require<ShapeError>(static_cast<Index>(targets.size()) == n, "targets: one for each of the ", n,
                         " rows of x expected, came ", targets.size());
     Index counted = 0;
@@ -90,7 +110,8 @@ class CrossEntropy {
       const Index size = std::min(most, n - begin);
       View<S> logits = c.logits.resize(size, classes);
       const ConstView<S> part = block(x, begin, 0, size, d);
-      parallel_product<Form::abt, S>(Into::assign, part, view(w), logits, c.workers);
+      if (biased) logits.rowwise() = b.row(0);
+      parallel_product<Form::abt, S>(biased ? Into::add : Into::assign, part, view(w), logits, c.workers);
       constexpr Index rows_per_task = 64;
       c.workers.run((size + rows_per_task - 1) / rows_per_task, [&](Index task, Arena&) {
         for (Index i = task * rows_per_task; i < std::min(size, (task + 1) * rows_per_task); ++i)
@@ -101,6 +122,7 @@ class CrossEntropy {
       const ConstView<S> d_logits = view(logits);
       parallel_product<Form::ab, S>(Into::assign, d_logits, view(w), block(dx, begin, 0, size, d), c.workers);
       parallel_product<Form::atb, S>(Into::add, d_logits, part, view(*dw), c.workers);
+      for (Index i = 0; i < size && biased && db != nullptr; ++i) db->row(0) += d_logits.row(i);
     }
     double sum = 0;
     for (Index i = 0; i < n; ++i) sum += static_cast<double>(losses(0, i));
