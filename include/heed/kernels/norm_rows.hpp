@@ -138,9 +138,10 @@ EIGEN_ALWAYS_INLINE P normed(const NormRow<S>& row, const S* x) {
   return pmul(psub(psub(scaled, all<P>(row.mean)), all<P>(row.rest)), all<P>(row.factor));
 }
 
-/// y = gain u + shift; each of `gain` and `shift` may be null: `uniform`, and none.
+/// y = gain u + shift; each of `gain` and `shift` may be null: `uniform`, and none. `row` comes by value, here and below:
+/// its numbers stay in registers, as nothing that is written can be one of them.
 template <bool centered, class S>
-void norm_row(Index n, const S* x, const NormRow<S>& row, const S* gain, S uniform, const S* shift, S* y) {
+void norm_row(Index n, const S* x, NormRow<S> row, const S* gain, S uniform, const S* shift, S* y) {
   for_columns<S>(n, [&](Index c, auto p) {
     using P = decltype(p);
     const P u = normed<centered, P>(row, x + c), g = gain != nullptr ? load_as<P>(gain + c) : all<P>(uniform);
@@ -151,8 +152,8 @@ void norm_row(Index n, const S* x, const NormRow<S>& row, const S* gain, S unifo
 /// Assigns dx; adds to dgain [n] and dshift [n] (each may be null) and gives the gradient of a uniform gain. `counted`
 /// columns went into the measure.
 template <bool centered, class S>
-S norm_row_backward(Index n, Index counted, const S* x, const NormRow<S>& row, const S* gain, S uniform, const S* dy,
-                    S* dgain, S* dshift, S* dx) {
+S norm_row_backward(Index n, Index counted, const S* x, NormRow<S> row, const S* gain, S uniform, const S* dy, S* dgain,
+                    S* dshift, S* dx) {
   const auto cotangent = [&](auto p, Index c) {  // g
     using P = decltype(p);
     const P d = load_as<P>(dy + c);
@@ -165,14 +166,15 @@ S norm_row_backward(Index n, Index counted, const S* x, const NormRow<S>& row, c
     if constexpr (centered) sum[0] = padd(sum[0], g);
     sum[1] = pmadd(g, normed<centered, P>(row, x + c), sum[1]);
   });
-  const S along = uniform * row.pull * sums[1], mean = centered ? uniform * sums[0] / static_cast<S>(n) : S(0);
-  const S outer = row.factor;
+  // dx = scale factor uniform (g - mean(g) - pull u sum(g u))
+  const S along = row.pull * sums[1], mean = centered ? sums[0] / static_cast<S>(n) : S(0);
+  const S outer = uniform * row.factor;
   const auto write = [&](Index c, auto p, S pull) {
     using P = decltype(p);
     const P u = normed<centered, P>(row, x + c), d = load_as<P>(dy + c);
     if (dgain != nullptr) Eigen::internal::pstoreu(dgain + c, pmadd(d, u, load_as<P>(dgain + c)));
     if (dshift != nullptr) Eigen::internal::pstoreu(dshift + c, padd(d, load_as<P>(dshift + c)));
-    P g = pmul(cotangent(p, c), all<P>(uniform));
+    P g = cotangent(p, c);
     if constexpr (centered) g = psub(g, all<P>(mean));
     g = psub(g, pmul(all<P>(pull), u));
     Eigen::internal::pstoreu(dx + c, pmul(pmul(g, all<P>(outer)), all<P>(row.scale)));
