@@ -26,6 +26,13 @@ struct NormRow {
   S pull = 0;  ///< dx = scale factor (g - mean(g) - pull u sum(g u)), g = dy gain
 };
 
+/// A copy that no pointer reaches: loops that store need not read it again. One number at a time, as they were stored a
+/// moment ago: a wider load would wait for all of them.
+template <class S>
+EIGEN_ALWAYS_INLINE NormRow<S> in_registers(const NormRow<S>& row) {
+  return {row.scale, row.mean, row.rest, row.factor, row.pull};
+}
+
 /// `sums[i] += ...` over the columns: `f(sums, c, P)` adds what the packet P of columns from c on gives, or the column c
 /// where P is a number. The order depends on n alone.
 template <int K, class S, class F>
@@ -86,6 +93,12 @@ bool sound(S squares) {
   return squares >= least && squares <= most;
 }
 
+/// sqrt(square + scale^2 epsilon), whatever the scale.
+template <class S>
+S root_of_sum(S square, S epsilon, S scale) {
+  return scale == 1 ? std::sqrt(square + epsilon) : std::hypot(std::sqrt(square), std::sqrt(epsilon) * scale);
+}
+
 /// u = (x - mean) / sqrt(variance + epsilon), the variance over n.
 template <class S>
 NormRow<S> measure_centered(Index n, const S* x, S epsilon) {
@@ -109,14 +122,14 @@ NormRow<S> measure_centered(Index n, const S* x, S epsilon) {
     v = variance(scale, scale * x[0]);
   }
   if (row.rest * row.rest > v / 4) v = variance(row.scale, row.mean + row.rest);  // a poor guess: digits cancelled
-  row.factor = 1 / std::hypot(std::sqrt(std::max(v, S(0))), std::sqrt(epsilon) * row.scale);
+  row.factor = 1 / root_of_sum(std::max(v, S(0)), epsilon, row.scale);
   row.pull = each;
   return row;
 }
 
-/// The length of the first n columns, times the scale that it also gives.
+/// The sum of the squares of the first n columns, times the square of the scale that it also gives.
 template <class S>
-S measure_length(Index n, const S* x, S& scale) {
+S measure_squares(Index n, const S* x, S& scale) {
   const auto squares = [&](S by) {
     scale = by;
     return column_sums<1, S>(n, [&](auto& sum, Index c, auto p) {
@@ -125,9 +138,8 @@ S measure_length(Index n, const S* x, S& scale) {
       sum[0] = pmadd(z, z, sum[0]);
     })[0];
   };
-  S sum = squares(1);
-  if (!sound(sum)) sum = squares(norm_scale(n, x));
-  return std::sqrt(sum);
+  const S sum = squares(1);
+  return sound(sum) ? sum : squares(norm_scale(n, x));
 }
 
 /// u of one packet or column.
@@ -138,10 +150,10 @@ EIGEN_ALWAYS_INLINE P normed(const NormRow<S>& row, const S* x) {
   return pmul(psub(psub(scaled, all<P>(row.mean)), all<P>(row.rest)), all<P>(row.factor));
 }
 
-/// y = gain u + shift; each of `gain` and `shift` may be null: `uniform`, and none. `row` comes by value, here and below:
-/// its numbers stay in registers, as nothing that is written can be one of them.
+/// y = gain u + shift; each of `gain` and `shift` may be null: `uniform`, and none.
 template <bool centered, class S>
-void norm_row(Index n, const S* x, NormRow<S> row, const S* gain, S uniform, const S* shift, S* y) {
+void norm_row(Index n, const S* x, const NormRow<S>& measured, const S* gain, S uniform, const S* shift, S* y) {
+  const NormRow<S> row = in_registers(measured);
   for_columns<S>(n, [&](Index c, auto p) {
     using P = decltype(p);
     const P u = normed<centered, P>(row, x + c), g = gain != nullptr ? load_as<P>(gain + c) : all<P>(uniform);
@@ -152,8 +164,9 @@ void norm_row(Index n, const S* x, NormRow<S> row, const S* gain, S uniform, con
 /// Assigns dx; adds to dgain [n] and dshift [n] (each may be null) and gives the gradient of a uniform gain. `counted`
 /// columns went into the measure.
 template <bool centered, class S>
-S norm_row_backward(Index n, Index counted, const S* x, NormRow<S> row, const S* gain, S uniform, const S* dy, S* dgain,
-                    S* dshift, S* dx) {
+S norm_row_backward(Index n, Index counted, const S* x, const NormRow<S>& measured, const S* gain, S uniform,
+                    const S* dy, S* dgain, S* dshift, S* dx) {
+  const NormRow<S> row = in_registers(measured);
   const auto cotangent = [&](auto p, Index c) {  // g
     using P = decltype(p);
     const P d = load_as<P>(dy + c);
