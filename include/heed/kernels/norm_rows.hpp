@@ -21,16 +21,15 @@ namespace heed::detail {
 /// What a row was measured as, and all that backward needs of it.
 template <class S>
 struct NormRow {
-  S scale = 1, mean = 0, rest = 0;  ///< u = ((scale x - mean) - rest) factor
-  S factor = 0;
-  S pull = 0;  ///< dx = scale factor (g - mean(g) - pull u sum(g u)), g = dy gain
+  S scale = 1, mean = 0, factor = 0, rest = 0;  ///< u = (scale x - mean) factor + rest
+  S pull = 0;                                   ///< dx = scale factor (g - mean(g) - pull u sum(g u)), g = dy gain
 };
 
 /// A copy that no pointer reaches: loops that store need not read it again. One number at a time, as they were stored a
 /// moment ago: a wider load would wait for all of them.
 template <class S>
 EIGEN_ALWAYS_INLINE NormRow<S> in_registers(const NormRow<S>& row) {
-  return {row.scale, row.mean, row.rest, row.factor, row.pull};
+  return {row.scale, row.mean, row.factor, row.rest, row.pull};
 }
 
 /// `sums[i] += ...` over the columns: `f(sums, c, P)` adds what the packet P of columns from c on gives, or the column c
@@ -104,6 +103,7 @@ template <class S>
 NormRow<S> measure_centered(Index n, const S* x, S epsilon) {
   NormRow<S> row;
   const S each = 1 / static_cast<S>(n);
+  S rest = 0;                                   // of the mean
   const auto variance = [&](S scale, S mean) {  // given a guess of the mean
     row.scale = scale;
     row.mean = mean;
@@ -113,16 +113,17 @@ NormRow<S> measure_centered(Index n, const S* x, S epsilon) {
       sum[0] = padd(sum[0], z);
       sum[1] = pmadd(z, z, sum[1]);
     });
-    row.rest = sums[0] * each;
-    return sums[1] * each - row.rest * row.rest;
+    rest = sums[0] * each;
+    return sums[1] * each - rest * rest;
   };
   S v = variance(1, n >= lanes<S> ? sum_of_lanes<S>(load(x)) / S(lanes<S>) : x[0]);
   if (!sound(v)) {
     const S scale = norm_scale(n, x);
     v = variance(scale, scale * x[0]);
   }
-  if (row.rest * row.rest > v / 4) v = variance(row.scale, row.mean + row.rest);  // a poor guess: digits cancelled
+  if (rest * rest > v / 4) v = variance(row.scale, row.mean + rest);  // a poor guess: digits cancelled
   row.factor = 1 / root_of_sum(std::max(v, S(0)), epsilon, row.scale);
+  row.rest = -rest * row.factor;
   row.pull = each;
   return row;
 }
@@ -147,7 +148,7 @@ template <bool centered, class P, class S>
 EIGEN_ALWAYS_INLINE P normed(const NormRow<S>& row, const S* x) {
   const P scaled = pmul(all<P>(row.scale), load_as<P>(x));
   if constexpr (!centered) return pmul(scaled, all<P>(row.factor));
-  return pmul(psub(psub(scaled, all<P>(row.mean)), all<P>(row.rest)), all<P>(row.factor));
+  return pmadd(psub(scaled, all<P>(row.mean)), all<P>(row.factor), all<P>(row.rest));
 }
 
 /// y = gain u + shift; each of `gain` and `shift` may be null: `uniform`, and none.
