@@ -7,7 +7,8 @@
 #include <cstddef>
 #include <vector>
 
-/// What decoding is up against: one thread that only reads as much, from buffers that lie alike.
+/// What work that computes little is up against: one thread that only reads, or only reads and writes, as much, from and
+/// to buffers that lie alike.
 
 namespace heed::bench {
 
@@ -49,6 +50,37 @@ class ReadBandwidth {
  private:
   std::vector<Vector<float>> buffers_;
   double bytes_ = 0, best_ = 0;
+};
+
+/// y = x, or y = x + z if there is a z: 8 packets side by side.
+EIGEN_DONT_INLINE inline void write_all(const float* x, const float* z, float* y, Index n) {
+  constexpr Index width = detail::lanes<float>, step = 8 * width;
+  for (Index i = 0; i + step <= n; i += step)
+#pragma GCC unroll 8
+    for (Index at = i; at < i + step; at += width) {
+      const auto p = detail::load(x + at);
+      detail::store(y + at, z == nullptr ? p : detail::padd(p, detail::load(z + at)));
+    }
+  keep(y);
+}
+
+/// Bytes per second of one thread that reads one or two matrices of `size` numbers and writes one, each number once:
+/// the best of all that was sampled so far. A line that is fetched only to be overwritten does not count.
+class WriteBandwidth {
+ public:
+  WriteBandwidth(bool two, Index size)
+      : x_(Vector<float>::Ones(size)), z_(Vector<float>::Ones(two ? size : 0)), y_(Vector<float>::Zero(size)) {}
+  void sample() {
+    best_ = std::max(best_, bytes() / seconds([this] {
+                              write_all(x_.data(), z_.size() > 0 ? z_.data() : nullptr, y_.data(), x_.size());
+                            }));
+  }
+  double bytes() const { return static_cast<double>(x_.size() + z_.size() + y_.size()) * sizeof(float); }
+  double best() const { return best_; }
+
+ private:
+  Vector<float> x_, z_, y_;
+  double best_ = 0;
 };
 
 }  // namespace heed::bench

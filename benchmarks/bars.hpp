@@ -20,6 +20,7 @@ class Bars {
 
   void print() {
     exact();
+    layers();
     sparse();
     sub_quadratic();
   }
@@ -46,9 +47,6 @@ class Bars {
       at_least(std::string(pass) + ", two workers over one, of the same for loops of multiply-adds", 0.93,
                over(of(name, "scaling"), of(name, "fma_scaling")));
     }
-    const std::string train = "train/n:512/workers:2";
-    at_least("training step, two workers over one, of the same for loops of multiply-adds", 0.88,
-             over(of(train, "scaling"), of(train, "fma_scaling")));
     at_least("decode, 8 heads, 4096 keys: of the read bandwidth", 0.8,
              of("decode/Tiled/heads:8/n:4096", "of_bandwidth"));
     at_most("decode, 8 query heads on one key/value head, over one query head", 2,
@@ -57,6 +55,23 @@ class Bars {
             over(of(eight + "65536", "scratch_bytes"), 1024.0 * 1024.0));
     at_least("A B, 256 x 64 x 512: of peak", 0.85, of("product/ab/m:256/k:64/n:512", "of_peak"));
     at_least("A^T B, 64 x 4096 x 256: of peak", 0.85, of("product/atb/m:64/k:4096/n:256", "of_peak"));
+  }
+
+  void layers() {
+    for (const auto& [product, what] : {std::pair("ab/m:1024/k:512/n:2048", "A B, 1024 x 512 x 2048"),
+                                        {"abt/m:1024/k:2048/n:512", "A B^T, 1024 x 2048 x 512"},
+                                        {"atb/m:512/k:1024/n:2048", "A^T B, 512 x 1024 x 2048"}})
+      at_least(std::string(what) + ": of peak", 0.75, of("product/" + std::string(product), "of_peak"));
+    for (const auto& [norm, what] : {std::pair("layer", "LayerNorm"), {"rms", "RmsNorm"}})
+      for (const char* pass : {"forward", "backward"})
+        at_least(std::string(what) + " " + pass + ", 8192 x 512: of the bandwidth of as many reads and writes", 0.7,
+                 of("norm/" + std::string(norm) + "/d:512/pass:" + pass + "/n:8192", "of_bandwidth"));
+    for (const char* activation : {"relu", "gelu", "gelu_tanh"})
+      at_most("encoder layer, " + std::string(activation) + ", n = 1024: over its products and attention alone", 1.1,
+              of("encoder/" + std::string(activation) + "/d:512/ff:2048/n:1024", "over_parts"));
+    const std::string train = "train/n:512/workers:2";
+    at_least("training step, two workers over one, of the same for loops of multiply-adds", 0.88,
+             over(of(train, "scaling"), of(train, "fma_scaling")));
   }
 
   void sparse() {

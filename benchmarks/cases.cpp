@@ -3,6 +3,7 @@
 #include "cases.hpp"
 
 #include "kernel_jobs.hpp"
+#include "layer_jobs.hpp"
 #include "policy_cases.hpp"
 #include "training_jobs.hpp"
 
@@ -29,7 +30,8 @@ bool any_of(std::int64_t n, const auto& lengths) {
 /// The forward of a whole layer's heads: what variants are compared by.
 bool is_plain(const Name& c) { return c.pass == "forward" && c.heads == 8 && c.workers == 1; }
 bool is_measure(const Name& c) {
-  return c.pass == "product" || c.pass == "bandwidth" || c.pass == "fma" || c.pass == "train";
+  return c.pass == "product" || c.pass == "bandwidth" || c.pass == "fma" || c.pass == "norm" || c.pass == "encoder" ||
+         c.pass == "train";
 }
 
 bool in_compare(const Case& c) { return is_plain(c.name) && !c.detail && any_of(c.name.n, compare_lengths); }
@@ -70,6 +72,26 @@ void add_kernels(std::vector<Case>& all) {
       [] { return product_job<Form::ab>(256, 64, 512); });
   add({.pass = "product", .subject = "atb", .options = "m:64/k:4096", .n = 256},
       [] { return product_job<Form::atb>(64, 4096, 256); });
+  // the feed-forward layer's: of its first product, dx and dw
+  add({.pass = "product", .subject = "ab", .options = "m:1024/k:512", .n = 2048},
+      [] { return product_job<Form::ab>(1024, 512, 2048, true); });
+  add({.pass = "product", .subject = "abt", .options = "m:1024/k:2048", .n = 512},
+      [] { return product_job<Form::abt>(1024, 2048, 512, true); });
+  add({.pass = "product", .subject = "atb", .options = "m:512/k:1024", .n = 2048},
+      [] { return product_job<Form::atb>(512, 1024, 2048, true); });
+  for (const bool backward : {false, true}) {
+    const std::string options = std::string("d:512/pass:") + (backward ? "backward" : "forward");
+    add({.pass = "norm", .subject = "layer", .options = options, .n = 8192},
+        [backward] { return norm_job<LayerNorm<float>>(8192, 512, backward); });
+    add({.pass = "norm", .subject = "rms", .options = options, .n = 8192},
+        [backward] { return norm_job<RmsNorm<float>>(8192, 512, backward); });
+  }
+  for (const auto& [name, activation] :
+       {std::pair("relu", Activation::relu), {"gelu", Activation::gelu}, {"gelu_tanh", Activation::gelu_tanh}})
+    all.push_back({{.pass = "encoder", .subject = name, .options = "d:512/ff:2048", .n = 1024},
+                   false,
+                   0,
+                   [act = activation](const Text& text) { return encoder_layer_job(1024, 2048, act, text); }});
   add({.pass = "bandwidth", .subject = "read", .heads = 1, .n = 4096}, [] { return bandwidth_job(1, 4096, d_head); });
   add({.pass = "bandwidth", .subject = "read", .heads = 8, .n = 4096}, [] { return bandwidth_job(8, 4096, d_head); });
   if (most_workers > 1) {
@@ -92,8 +114,8 @@ std::vector<Case> cases(std::string_view suite) {
   std::erase_if(all, [&](const Case& c) { return !in(suite, c, with_detail); });
 
   const auto place = [](const Case& c) {
-    static constexpr std::string_view passes[] = {"forward",   "backward", "decode", "product",
-                                                  "bandwidth", "fma",      "train"};
+    static constexpr std::string_view passes[] = {"fma",    "bandwidth", "product", "norm",    "encoder",
+                                                  "decode", "train",     "forward", "backward"};
     const auto pass = std::find(std::begin(passes), std::end(passes), c.name.pass) - std::begin(passes);
     return std::tuple(pass, c.name.n, c.name.heads, c.name.kv_heads, c.name.workers, c.name.causal);
   };
@@ -103,7 +125,8 @@ std::vector<Case> cases(std::string_view suite) {
   for (const Case& c : all) ++per_policy[c.name.subject];
   for (Case& c : all) {
     const double share = compare_seconds / static_cast<double>(per_policy.size()) / per_policy[c.name.subject];
-    c.min_time = suite == "compare" ? std::clamp(share, 0.02, 1.0) : suite == "bars" ? 0.5 : 0.1;
+    const double some_calls = c.name.pass == "train" ? 4 : 0.5;
+    c.min_time = suite == "compare" ? std::clamp(share, 0.02, 1.0) : suite == "bars" ? some_calls : 0.1;
   }
   return all;
 }

@@ -8,37 +8,58 @@
 #include <heed/kernels/product.hpp>
 
 #include <memory>
+#include <string>
+#include <utility>
 
 /// What the variants are made of, and what they are up against.
 
 namespace heed::bench {
 
-/// C = A B or C = A^T B alone, C being [m, n] and the sum having k terms.
+/// A product alone, C being [m, n] and the sum having k terms: the kernel, or cut as in a layer.
 template <Form form>
-Job product_job(Index m, Index k, Index n) {
-  struct Operands {
-    Matrix<float> a, b, c;
-    Workers workers;
-  };
-  Random random(3);
-  auto x = std::make_shared<Operands>();
-  x->a = random_normal<float>(random, form == Form::ab ? m : k, form == Form::ab ? k : m, 1);
-  x->b = random_normal<float>(random, k, n, 1);
-  x->c.resize(m, n);
-  x->workers.prepare(1, product_scratch<float>(form, m, k, n));
-  Job job{.multiply_adds = static_cast<double>(m) * static_cast<double>(k) * static_cast<double>(n), .once = [x] {
-            x->workers.run(1, [&](Index, Arena& scratch) {
-              product<form, float>(Into::assign, view(std::as_const(x->a)), view(std::as_const(x->b)), view(x->c),
-                                   scratch);
-            });
-          }};
+class Product {
+ public:
+  Product(Index m, Index k, Index n, bool of_layer)
+      : of_layer_(of_layer), work_(static_cast<double>(m) * static_cast<double>(k) * static_cast<double>(n)) {
+    Random random(3);
+    a_ = random_normal<float>(random, form == Form::atb ? k : m, form == Form::atb ? m : k, 1);
+    b_ = random_normal<float>(random, form == Form::abt ? n : k, form == Form::abt ? k : n, 1);
+    c_.resize(m, n);
+    workers_.prepare(1, product_scratch<float>(form, m, k, n));
+  }
+  void operator()() {
+    const auto a = view(std::as_const(a_)), b = view(std::as_const(b_));
+    if (of_layer_)
+      parallel_product<form, float>(Into::assign, a, b, view(c_), workers_);
+    else
+      workers_.run(1, [&](Index, Arena& scratch) { product<form, float>(Into::assign, a, b, view(c_), scratch); });
+  }
+  double work() const { return work_; }
+  /// Of the last call.
+  double error() const {
+    Exact a = a_.template cast<double>(), b = b_.template cast<double>();
+    if (form == Form::atb) a.transposeInPlace();
+    if (form == Form::abt) b.transposeInPlace();
+    RelativeError error;
+    error.add(c_.template cast<double>(), a * b);
+    return error.value();
+  }
+
+ private:
+  bool of_layer_;
+  double work_;
+  Matrix<float> a_, b_, c_;
+  Workers workers_;
+};
+
+template <Form form>
+Job product_job(Index m, Index k, Index n, bool of_layer = false) {
+  auto product = std::make_shared<Product<form>>(m, k, n, of_layer);
+  Job job{.multiply_adds = product->work(), .once = [product] { (*product)(); }};
   job.once();
-  Exact a = x->a.template cast<double>();
-  if (form == Form::atb) a.transposeInPlace();
-  RelativeError error;
-  error.add(x->c.template cast<double>(), a * x->b.template cast<double>());
-  if (!(error.value() <= tolerance(k, 0))) job.wrong = "wrong: a relative error of " + std::to_string(error.value());
-  job.facts.emplace_back("error", error.value());
+  const double error = product->error();
+  if (!(error <= tolerance(k, 0))) job.wrong = "wrong: a relative error of " + std::to_string(error);
+  job.facts.emplace_back("error", error);
   return job;
 }
 

@@ -16,8 +16,8 @@
 namespace heed::bench {
 
 struct Name {
-  std::string pass{};     ///< forward, backward, decode; or what else is measured: product, bandwidth, fma, train
-  std::string subject{};  ///< the policy, or the kind of product
+  std::string pass{};     ///< forward, backward, decode; or what else is measured: product, norm, encoder, ...
+  std::string subject{};  ///< the policy, or the kind of what else is measured
   std::string options{};  ///< key:value pairs joined by '/', as the policy's preset has them
   std::int64_t heads = 0, kv_heads = 0, n = 0, workers = 1;  ///< kv_heads 0: as many as heads
   bool causal = false;

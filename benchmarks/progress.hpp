@@ -74,7 +74,7 @@ class Progress : public benchmark::BenchmarkReporter {
       cell("of_peak", 8, "%.3f");
       cell("error", 9, "%.1e");
       cell("tokens_per_second", 11, "%.4g");
-      for (const char* extra : {"of_bandwidth", "scaling", "fma_scaling"})
+      for (const char* extra : {"of_bandwidth", "over_parts", "scaling", "fma_scaling"})
         if (const auto x = run.counters.find(extra); x != run.counters.end())
           std::printf("  %s %.3f", extra, static_cast<double>(x->second));
       std::printf("\n");

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -279,7 +280,7 @@ TYPED_TEST(Product, ThreadsChangeNoBit) {
     Index m, k, n;
   };
   for (const Form form : forms)
-    for (const Shape s : {Shape{0, 4, 4}, {4, 0, 4}, {1, 9, 7}, {300, 120, 75}})
+    for (const Shape s : {Shape{0, 4, 4}, {4, 0, 4}, {1, 9, 7}, {300, 120, 75}, {5, 600, 700}, {210, 90, 560}})
       for (const Into into : {Into::assign, Into::add}) {
         Case<S> t(random, form, s.m, s.k, s.n, 3, 1);
         const Strided<S> before = t.c;
@@ -296,6 +297,38 @@ TYPED_TEST(Product, ThreadsChangeNoBit) {
           EXPECT_LE(workers.peak(), scratch) << t.name();
         }
       }
+}
+
+TEST(ProductCut, CoversEveryElementOnce) {
+  for (const Form form : forms)
+    for (const Index m : {0, 1, 97, 256, 1000, 4096})
+      for (const Index k : {0, 1, 64, 5000})
+        for (const Index n : {0, 1, 130, 300, 2048}) {
+          const detail::Grid grid = detail::grid_of(form, m, k, n);
+          for (const auto& [pieces, size, step] :
+               {std::tuple(grid.down, m, detail::row_step), std::tuple(grid.across, n, detail::tile_columns<float>)}) {
+            Index end = 0;
+            for (Index i = 0; i < pieces; ++i) {
+              const Range piece = detail::nth_piece(i, pieces, size, step);
+              EXPECT_EQ(piece.begin, end);
+              EXPECT_TRUE(pieces == 1 || !piece.empty()) << size << " in " << pieces;
+              end = piece.end;
+            }
+            EXPECT_EQ(end, size);
+          }
+        }
+}
+
+TEST(ProductCut, GivesSeveralWorkersTheirShare) {
+  const auto blocks = [](Form form, Index m, Index k, Index n) {
+    const detail::Grid grid = detail::grid_of(form, m, k, n);
+    return grid.down * grid.across;
+  };
+  EXPECT_GE(blocks(Form::ab, 4096, 256, 256), 8);
+  EXPECT_GE(blocks(Form::atb, 256, 4096, 256), 8);   // few rows and columns, a long sum
+  EXPECT_GE(blocks(Form::atb, 64, 4096, 1024), 8);   // few rows: along the columns
+  EXPECT_EQ(blocks(Form::ab, 64, 64, 64), 1);        // not worth a second task
+  EXPECT_GE(blocks(Form::ab, 8192, 512, 2048), 64);  // blocks of C fit the second cache
 }
 
 TYPED_TEST(Product, NotANumberStaysInItsRowAndColumn) {

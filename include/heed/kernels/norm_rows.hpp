@@ -21,10 +21,16 @@ namespace heed::detail {
 /// What a row was measured as, and all that backward needs of it.
 template <class S>
 struct NormRow {
-  S scale = 1, mean = 0, rest = 0;  ///< u = ((scale x - mean) - rest) factor
-  S factor = 0;
-  S pull = 0;  ///< dx = scale factor (g - mean(g) - pull u sum(g u)), g = dy gain
+  S scale = 1, mean = 0, factor = 0, rest = 0;  ///< u = (scale x - mean) factor + rest
+  S pull = 0;                                   ///< dx = scale factor (g - mean(g) - pull u sum(g u)), g = dy gain
 };
+
+/// A copy that no pointer reaches: loops that store need not read it again. One number at a time, as they were stored a
+/// moment ago: a wider load would wait for all of them.
+template <class S>
+EIGEN_ALWAYS_INLINE NormRow<S> in_registers(const NormRow<S>& row) {
+  return {row.scale, row.mean, row.factor, row.rest, row.pull};
+}
 
 /// `sums[i] += ...` over the columns: `f(sums, c, P)` adds what the packet P of columns from c on gives, or the column c
 /// where P is a number. The order depends on n alone.
@@ -86,11 +92,18 @@ bool sound(S squares) {
   return squares >= least && squares <= most;
 }
 
+/// sqrt(square + scale^2 epsilon), whatever the scale.
+template <class S>
+S root_of_sum(S square, S epsilon, S scale) {
+  return scale == 1 ? std::sqrt(square + epsilon) : std::hypot(std::sqrt(square), std::sqrt(epsilon) * scale);
+}
+
 /// u = (x - mean) / sqrt(variance + epsilon), the variance over n.
 template <class S>
 NormRow<S> measure_centered(Index n, const S* x, S epsilon) {
   NormRow<S> row;
   const S each = 1 / static_cast<S>(n);
+  S rest = 0;                                   // of the mean
   const auto variance = [&](S scale, S mean) {  // given a guess of the mean
     row.scale = scale;
     row.mean = mean;
@@ -100,23 +113,24 @@ NormRow<S> measure_centered(Index n, const S* x, S epsilon) {
       sum[0] = padd(sum[0], z);
       sum[1] = pmadd(z, z, sum[1]);
     });
-    row.rest = sums[0] * each;
-    return sums[1] * each - row.rest * row.rest;
+    rest = sums[0] * each;
+    return sums[1] * each - rest * rest;
   };
   S v = variance(1, n >= lanes<S> ? sum_of_lanes<S>(load(x)) / S(lanes<S>) : x[0]);
   if (!sound(v)) {
     const S scale = norm_scale(n, x);
     v = variance(scale, scale * x[0]);
   }
-  if (row.rest * row.rest > v / 4) v = variance(row.scale, row.mean + row.rest);  // a poor guess: digits cancelled
-  row.factor = 1 / std::hypot(std::sqrt(std::max(v, S(0))), std::sqrt(epsilon) * row.scale);
+  if (rest * rest > v / 4) v = variance(row.scale, row.mean + rest);  // a poor guess: digits cancelled
+  row.factor = 1 / root_of_sum(std::max(v, S(0)), epsilon, row.scale);
+  row.rest = -rest * row.factor;
   row.pull = each;
   return row;
 }
 
-/// The length of the first n columns, times the scale that it also gives.
+/// The sum of the squares of the first n columns, times the square of the scale that it also gives.
 template <class S>
-S measure_length(Index n, const S* x, S& scale) {
+S measure_squares(Index n, const S* x, S& scale) {
   const auto squares = [&](S by) {
     scale = by;
     return column_sums<1, S>(n, [&](auto& sum, Index c, auto p) {
@@ -125,9 +139,8 @@ S measure_length(Index n, const S* x, S& scale) {
       sum[0] = pmadd(z, z, sum[0]);
     })[0];
   };
-  S sum = squares(1);
-  if (!sound(sum)) sum = squares(norm_scale(n, x));
-  return std::sqrt(sum);
+  const S sum = squares(1);
+  return sound(sum) ? sum : squares(norm_scale(n, x));
 }
 
 /// u of one packet or column.
@@ -135,12 +148,13 @@ template <bool centered, class P, class S>
 EIGEN_ALWAYS_INLINE P normed(const NormRow<S>& row, const S* x) {
   const P scaled = pmul(all<P>(row.scale), load_as<P>(x));
   if constexpr (!centered) return pmul(scaled, all<P>(row.factor));
-  return pmul(psub(psub(scaled, all<P>(row.mean)), all<P>(row.rest)), all<P>(row.factor));
+  return pmadd(psub(scaled, all<P>(row.mean)), all<P>(row.factor), all<P>(row.rest));
 }
 
 /// y = gain u + shift; each of `gain` and `shift` may be null: `uniform`, and none.
 template <bool centered, class S>
-void norm_row(Index n, const S* x, const NormRow<S>& row, const S* gain, S uniform, const S* shift, S* y) {
+void norm_row(Index n, const S* x, const NormRow<S>& measured, const S* gain, S uniform, const S* shift, S* y) {
+  const NormRow<S> row = in_registers(measured);
   for_columns<S>(n, [&](Index c, auto p) {
     using P = decltype(p);
     const P u = normed<centered, P>(row, x + c), g = gain != nullptr ? load_as<P>(gain + c) : all<P>(uniform);
@@ -151,8 +165,9 @@ void norm_row(Index n, const S* x, const NormRow<S>& row, const S* gain, S unifo
 /// Assigns dx; adds to dgain [n] and dshift [n] (each may be null) and gives the gradient of a uniform gain. `counted`
 /// columns went into the measure.
 template <bool centered, class S>
-S norm_row_backward(Index n, Index counted, const S* x, const NormRow<S>& row, const S* gain, S uniform, const S* dy,
-                    S* dgain, S* dshift, S* dx) {
+S norm_row_backward(Index n, Index counted, const S* x, const NormRow<S>& measured, const S* gain, S uniform,
+                    const S* dy, S* dgain, S* dshift, S* dx) {
+  const NormRow<S> row = in_registers(measured);
   const auto cotangent = [&](auto p, Index c) {  // g
     using P = decltype(p);
     const P d = load_as<P>(dy + c);
@@ -165,14 +180,15 @@ S norm_row_backward(Index n, Index counted, const S* x, const NormRow<S>& row, c
     if constexpr (centered) sum[0] = padd(sum[0], g);
     sum[1] = pmadd(g, normed<centered, P>(row, x + c), sum[1]);
   });
-  const S along = uniform * row.pull * sums[1], mean = centered ? uniform * sums[0] / static_cast<S>(n) : S(0);
-  const S outer = row.factor;
+  // dx = scale factor uniform (g - mean(g) - pull u sum(g u))
+  const S along = row.pull * sums[1], mean = centered ? sums[0] / static_cast<S>(n) : S(0);
+  const S outer = uniform * row.factor;
   const auto write = [&](Index c, auto p, S pull) {
     using P = decltype(p);
     const P u = normed<centered, P>(row, x + c), d = load_as<P>(dy + c);
     if (dgain != nullptr) Eigen::internal::pstoreu(dgain + c, pmadd(d, u, load_as<P>(dgain + c)));
     if (dshift != nullptr) Eigen::internal::pstoreu(dshift + c, padd(d, load_as<P>(dshift + c)));
-    P g = pmul(cotangent(p, c), all<P>(uniform));
+    P g = cotangent(p, c);
     if constexpr (centered) g = psub(g, all<P>(mean));
     g = psub(g, pmul(all<P>(pull), u));
     Eigen::internal::pstoreu(dx + c, pmul(pmul(g, all<P>(outer)), all<P>(row.scale)));

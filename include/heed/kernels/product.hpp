@@ -3,6 +3,7 @@
 #pragma once
 #include <heed/core/arena.hpp>
 #include <heed/core/parallel.hpp>
+#include <heed/core/range.hpp>
 #include <heed/core/types.hpp>
 #include <heed/kernels/pack.hpp>
 #include <heed/kernels/register_tile.hpp>
@@ -117,13 +118,31 @@ void blocked_product(bool b_transposed, Index m, Index k, Index n, const S* a, I
       }
 }
 
-/// The height of the row panels of a parallel product: some 16 of them, each worth the start of a task and, in A B^T,
-/// the transposition of B.
-constexpr Index panel_rows(Form form, Index m, Index k, Index n) {
-  constexpr Index least_work = Index{1} << 20;
-  const Index worth = least_work / std::max<Index>(1, k * n) + 1;
-  const Index most = std::max({(m + 15) / 16, worth, (form == Form::abt ? 4 : 2) * row_step});
-  return piece_of(m, (most + row_step - 1) / row_step * row_step);
+/// The cut of a parallel product: `down` by `across` blocks of C.
+struct Grid {
+  Index down = 1, across = 1;
+};
+
+/// Some 8 blocks, or as many as it takes until one fits the second cache; nearly square, so that little of A and B is
+/// read twice. Each is worth the start of a task and, in A B^T, the transposition of its part of B.
+constexpr Grid grid_of(Form form, Index m, Index k, Index n) {
+  constexpr Index least_work = Index{1} << 20, least_cols = 128;
+  const Index least_rows = (form == Form::abt ? 4 : 2) * row_step;
+  Grid grid;
+  while (true) {
+    const Index rows = m / grid.down, cols = n / grid.across;
+    const bool tall = rows >= 2 * least_rows, wide = cols >= 2 * least_cols;
+    const bool enough = grid.down * grid.across >= 8 && rows * cols <= block_of_c;
+    if (enough || (!tall && !wide) || rows * cols < 2 * (least_work / std::max<Index>(1, k))) return grid;
+    (tall && (rows >= cols || !wide) ? grid.down : grid.across) *= 2;
+  }
+}
+
+/// Piece i of `pieces` of [0, size): equal ones, but for a step.
+constexpr Range nth_piece(Index i, Index pieces, Index size, Index step) {
+  const Index steps = (size + step - 1) / step;
+  const auto begin = [&](Index at) { return std::min(size, steps * at / pieces * step); };
+  return {begin(i), begin(i + 1)};
 }
 
 }  // namespace detail
@@ -146,19 +165,23 @@ void product(Into into, ConstView<S> a, ConstView<S> b, View<S> c, Arena& scratc
                                    c.data(), c.outerStride(), add, scratch);
 }
 
-/// The same, cut into row panels of C, one task each. Their height follows from the shape.
+/// The same, cut into blocks of C, one task each. The cut follows from the shape.
 template <Form form, class S>
 void parallel_product(Into into, ConstView<S> a, ConstView<S> b, View<S> c, Workers& workers) {
-  const Index m = c.rows(), k = form == Form::atb ? a.rows() : a.cols();
-  const Index height = std::max<Index>(1, detail::panel_rows(form, m, k, c.cols()));
-  workers.run((m + height - 1) / height, [&](Index task, Arena& scratch) {
-    const Index row = task * height, rows = std::min(height, m - row);
-    const ConstView<S> panel = form == Form::atb ? block(a, 0, row, k, rows) : block(a, row, 0, rows, k);
-    product<form, S>(into, panel, b, block(c, row, 0, rows, c.cols()), scratch);
+  const Index m = c.rows(), n = c.cols(), k = form == Form::atb ? a.rows() : a.cols();
+  const detail::Grid grid = detail::grid_of(form, m, k, n);
+  workers.run(grid.down * grid.across, [&](Index task, Arena& scratch) {
+    const Range rows = detail::nth_piece(task / grid.across, grid.down, m, detail::row_step);
+    const Range cols = detail::nth_piece(task % grid.across, grid.across, n, detail::tile_columns<S>);
+    const ConstView<S> left =
+        form == Form::atb ? block(a, 0, rows.begin, k, rows.size()) : block(a, rows.begin, 0, rows.size(), k);
+    const ConstView<S> right =
+        form == Form::abt ? block(b, cols.begin, 0, cols.size(), k) : block(b, 0, cols.begin, k, cols.size());
+    product<form, S>(into, left, right, block(c, rows.begin, cols.begin, rows.size(), cols.size()), scratch);
   });
 }
 
-/// An upper bound of the scratch bytes that one worker takes for a product of this shape, panels or not.
+/// An upper bound of the scratch bytes that one worker takes for a product of this shape, cut or not.
 template <class S>
 std::size_t product_scratch(Form form, Index m, Index k, Index n) {
   const Index rows = std::min(m, detail::block_rows), depth = std::min(k, detail::block_depth);

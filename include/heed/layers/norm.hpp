@@ -80,11 +80,12 @@ struct RmsNormForm {
     const Index k = counted(o);
     const S count = static_cast<S>(k), epsilon = static_cast<S>(o.epsilon);
     detail::NormRow<S> row;
-    const S rms = detail::measure_length(k, x, row.scale) / std::sqrt(count);
+    const S mean_square = detail::measure_squares(k, x, row.scale) / count;
     if (o.epsilon_in == EpsilonIn::root) {
-      row.factor = 1 / std::hypot(rms, std::sqrt(epsilon) * row.scale);
+      row.factor = 1 / detail::root_of_sum(mean_square, epsilon, row.scale);
       row.pull = 1 / count;
     } else {
+      const S rms = std::sqrt(mean_square);
       row.factor = 1 / (rms + epsilon * row.scale);
       row.pull = rms > 0 ? 1 / (rms * row.factor * count) : S(0);
     }
@@ -114,7 +115,8 @@ struct ScaleNormForm {
   static Index counted(const Options& o) { return o.d_model; }
   static detail::NormRow<S> measure(const Options& o, const S* x) {
     detail::NormRow<S> row;
-    const S length = detail::measure_length(o.d_model, x, row.scale), least = static_cast<S>(o.epsilon) * row.scale;
+    const S length = std::sqrt(detail::measure_squares(o.d_model, x, row.scale));
+    const S least = static_cast<S>(o.epsilon) * row.scale;
     row.factor = 1 / std::max(length, least);
     row.pull = length >= least ? S(1) : S(0);
     return row;
