@@ -4,6 +4,7 @@
 #include <heed/core/arena.hpp>
 #include <heed/core/fields.hpp>
 #include <heed/kernels/exp2.hpp>
+#include <heed/kernels/pack.hpp>
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
 
@@ -188,10 +189,13 @@ template <class S>
 void finish_row(const S* sums, const RowState<S>& state, Index row, Out<S>& out) {
   S* const to = out.o.data() + row * out.o.outerStride();
   const S inverse = S(1) / state.l;
-  if (state.l == S(0))
+  if (state.l == S(0)) {
     std::fill_n(to, out.o.cols(), S(0));
-  else
-    for (Index e = 0; e < out.o.cols(); ++e) to[e] = sums[e] * inverse;
+  } else {
+    const Packet<S> factor = broadcast(inverse);
+    Index e = map_packets(out.o.cols(), sums, to, [&](const Packet<S>& x) { return pmul(x, factor); });
+    for (; e < out.o.cols(); ++e) to[e] = sums[e] * inverse;
+  }
   out.lse[row] = state.m + std::log(state.l * std::ldexp(S(1), weight_room));
 }
 
