@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <heed/core/random.hpp>
 #include <heed/kernels/bias_term.hpp>
+#include <heed/kernels/diagonal_softmax.hpp>
 #include <heed/kernels/gathered_backward.hpp>
 #include <heed/kernels/softmax_backward.hpp>
 #include <heed/kernels/softmax_forward.hpp>
@@ -41,8 +42,10 @@ struct Results {
   }
 };
 
+enum class By { tiles, lists, diagonals };
+
 template <class Pattern>
-Results run(const Pattern& pattern, Index n_q, Index n_k, double cap, bool biased, bool gathered) {
+Results run(const Pattern& pattern, Index n_q, Index n_k, double cap, bool biased, By by) {
   const Index d = 19, d_v = 24;
   Random random(static_cast<std::uint64_t>(n_q * 1000 + n_k));
   const Matrix<double> q = random_normal<double>(random, n_q, 64, 1), k = random_normal<double>(random, n_k, 64, 1),
@@ -73,12 +76,18 @@ Results run(const Pattern& pattern, Index n_q, Index n_k, double cap, bool biase
   const ConstOut<double> made{view(std::as_const(r.o)), view(std::as_const(r.lse))},
       cotangent{block(d_o, 0, 9, n_q, d_v), view(d_lse)};
   const Qkv<View<double>> din{view(r.dq), view(r.dk), view(r.dv)};
-  if (gathered) {
+  if (by == By::lists) {
     gathered_forward(pattern, term, logits, in, {0, n_q}, out, arena);
     EXPECT_LE(arena.peak(), gathered_forward_scratch<double>(n_q, n_k, d, d_v));
     gathered_backward(pattern, term, logits, in, made, cotangent, din, arena);
     EXPECT_LE(arena.peak(), std::max(gathered_forward_scratch<double>(n_q, n_k, d, d_v),
                                      gathered_backward_scratch<double>(n_q, n_k, d, d_v)));
+  } else if (by == By::diagonals) {
+    diagonal_forward(pattern, logits, in, {0, n_q}, out, arena);
+    EXPECT_LE(arena.peak(), diagonal_forward_scratch<double>(pattern, n_q, n_k, d, d_v));
+    diagonal_backward(pattern, logits, in, made, cotangent, din, arena);
+    EXPECT_LE(arena.peak(), std::max(diagonal_forward_scratch<double>(pattern, n_q, n_k, d, d_v),
+                                     diagonal_backward_scratch<double>(pattern, n_q, n_k, d, d_v)));
   } else {
     softmax_forward(pattern, term, logits, in, {0, n_q}, out, arena);
     softmax_backward(pattern, term, logits, in, made, cotangent, din, arena);
@@ -87,13 +96,17 @@ Results run(const Pattern& pattern, Index n_q, Index n_k, double cap, bool biase
   return r;
 }
 
+const std::vector<std::pair<Index, Index>> calls = {{0, 0},   {0, 5},   {4, 0},   {1, 1},     {5, 3},
+                                                    {17, 40}, {40, 17}, {9, 700}, {130, 130}, {600, 600}};
+
 template <class Pattern>
 void agree(const char* name, const Pattern& pattern) {
-  for (const auto& [n_q, n_k] : std::vector<std::pair<Index, Index>>{
-           {0, 0}, {0, 5}, {4, 0}, {1, 1}, {5, 3}, {17, 40}, {40, 17}, {9, 700}, {130, 130}, {600, 600}})
+  for (const auto& [n_q, n_k] : calls)
     for (const double cap : {0.0, 1.5})
       for (const bool biased : {false, true})
-        EXPECT_LE(run(pattern, n_q, n_k, cap, biased, true).distance(run(pattern, n_q, n_k, cap, biased, false)), 1e-12)
+        EXPECT_LE(
+            run(pattern, n_q, n_k, cap, biased, By::lists).distance(run(pattern, n_q, n_k, cap, biased, By::tiles)),
+            1e-12)
             << name << ", n_q " << n_q << ", n_k " << n_k << ", cap " << cap << ", bias " << biased;
 }
 
@@ -107,4 +120,19 @@ TEST(Gathered, RowsEqualTiles) {
   agree("full", Full{});
   agree("causal", heed::Causal{});
   agree("window and globals", Window(20, 5) | GlobalAt({7, 100}));
+}
+
+/// So do diagonals, for patterns whose queries all see their past at the same distances: few of them and many.
+TEST(Gathered, DiagonalsEqualTiles) {
+  const auto agree_on = [](const char* name, const auto& pattern) {
+    for (const auto& [n_q, n_k] : calls)
+      EXPECT_LE(run(pattern, n_q, n_k, 0, false, By::diagonals).distance(run(pattern, n_q, n_k, 0, false, By::tiles)),
+                1e-12)
+          << name << ", n_q " << n_q << ", n_k " << n_k;
+  };
+  agree_on("log", LogOffsets(1));
+  agree_on("local log", LogOffsets(37));
+  agree_on("restart", LogRestart(4, 30));
+  agree_on("windows that overlap", LogRestart(6, 4));
+  agree_on("causal", heed::Causal{});
 }

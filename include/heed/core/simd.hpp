@@ -81,6 +81,31 @@ struct PacketSquare : Eigen::internal::PacketBlock<Packet<S>, lanes<S>> {};
 /// Swaps rows and columns.
 template <class S>
 EIGEN_ALWAYS_INLINE void transpose(PacketSquare<S>& square) {
+#if defined(EIGEN_VECTORIZE_AVX512)
+  if constexpr (sizeof(S) == 4) {  // the layer's takes twice the shuffles of this
+    auto& x = square.packet;
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+      const Packet<S> a = _mm512_unpacklo_ps(x[i], x[i + 1]), b = _mm512_unpackhi_ps(x[i], x[i + 1]);
+      const Packet<S> c = _mm512_unpacklo_ps(x[i + 2], x[i + 3]), d = _mm512_unpackhi_ps(x[i + 2], x[i + 3]);
+      x[i] = _mm512_shuffle_ps(a, c, 0x44);
+      x[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
+      x[i + 2] = _mm512_shuffle_ps(b, d, 0x44);
+      x[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const Packet<S> a = _mm512_shuffle_f32x4(x[i], x[i + 4], 0x88), b = _mm512_shuffle_f32x4(x[i], x[i + 4], 0xdd);
+      const Packet<S> c = _mm512_shuffle_f32x4(x[i + 8], x[i + 12], 0x88),
+                      d = _mm512_shuffle_f32x4(x[i + 8], x[i + 12], 0xdd);
+      x[i] = _mm512_shuffle_f32x4(a, c, 0x88);
+      x[i + 4] = _mm512_shuffle_f32x4(b, d, 0x88);
+      x[i + 8] = _mm512_shuffle_f32x4(a, c, 0xdd);
+      x[i + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
+    }
+    return;
+  }
+#endif
   if constexpr (lanes < S >> 1) Eigen::internal::ptranspose(square);
 }
 

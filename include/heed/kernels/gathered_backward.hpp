@@ -16,32 +16,71 @@
 namespace heed {
 namespace detail {
 
-/// to_j [N packets] += weight[c] row for the keys j = list[c].
+/// to_j [N packets] += w_c row for the keys j = list[c]; w_c = weight[c * step].
 template <int N, class S>
-void row_scatter(const S* weight, const Index* list, Index count, const S* row, S* to, Index stride) {
+void row_scatter(const S* weight, Index step, const Index* list, Index count, const S* row, S* to, Index stride) {
   Packet<S> x[std::size_t{N}];
   for (int n = 0; n < N; ++n) x[n] = load(row + n * lanes<S>);
   for (Index c = 0; c < count; ++c) {
-    const Packet<S> w = broadcast(weight[c]);
+    const Packet<S> w = broadcast(weight[c * step]);
     S* const sum = to + list[c] * stride;
     for (int n = 0; n < N; ++n) store<S>(sum + n * lanes<S>, pmadd(w, x[n], load(sum + n * lanes<S>)));
   }
 }
 
 template <class S>
-void row_scatter(const S* weight, const Index* list, Index count, const S* row, S* to, Index stride, Index d) {
+void row_scatter(const S* weight, Index step, const Index* list, Index count, const S* row, S* to, Index stride,
+                 Index d) {
   for (Index e = 0; e < d;) {
     const Index left = (d - e) / lanes<S>;
     if (left >= 4) {
-      row_scatter<4>(weight, list, count, row + e, to + e, stride), e += 4 * lanes<S>;
+      row_scatter<4>(weight, step, list, count, row + e, to + e, stride), e += 4 * lanes<S>;
     } else if (left >= 1) {
-      row_scatter<1>(weight, list, count, row + e, to + e, stride), e += lanes<S>;
+      row_scatter<1>(weight, step, list, count, row + e, to + e, stride), e += lanes<S>;
     } else {
-      for (Index c = 0; c < count; ++c) to[list[c] * stride + e] += weight[c] * row[e];
+      for (Index c = 0; c < count; ++c) to[list[c] * stride + e] += weight[c * step] * row[e];
       ++e;
     }
   }
 }
+
+/// Where a walk adds the gradients of the keys and values: in place, or side by side as their copies (GatheredKeys).
+template <class S>
+struct GatheredGradients {
+  S *k, *v;
+  Index ldk, ldv;
+  bool copies;
+
+  GatheredGradients(Qkv<View<S>> din, S* sums_of_k, S* sums_of_v)
+      : k(din.k.data()),
+        v(din.v.data()),
+        ldk(din.k.outerStride()),
+        ldv(din.v.outerStride()),
+        copies(sums_of_k != nullptr) {
+    if (!copies) return;
+    k = sums_of_k;
+    v = sums_of_v;
+    ldk = din.k.cols();
+    ldv = din.v.cols();
+  }
+  /// Begins with these.
+  void clear(Range keys) {
+    std::fill_n(k + keys.begin * ldk, keys.size() * ldk, S(0));
+    std::fill_n(v + keys.begin * ldv, keys.size() * ldv, S(0));
+  }
+  /// Adds what stands aside, after the last row.
+  void add_to(Qkv<View<S>> din, const GatheredKeys<S>& keys) const {
+    if (!copies) return;
+    for (const Range range : keys.named) {
+      const Range part = intersect(range, {0, keys.copied});
+      if (part.empty()) continue;
+      add_rows(k + part.begin * ldk, ldk, S(1), part.size(), ldk, din.k.data() + part.begin * din.k.outerStride(),
+               din.k.outerStride());
+      add_rows(v + part.begin * ldv, ldv, S(1), part.size(), ldv, din.v.data() + part.begin * din.v.outerStride(),
+               din.v.outerStride());
+    }
+  }
+};
 
 /// Calls take(type, count) for every buffer of a walk.
 template <class S>
@@ -80,12 +119,10 @@ void gathered_backward(const Pattern& pattern, const Term& term, Logits<S> logit
   using namespace detail;
   const Arena::Frame frame(arena);
   const Index n_q = in.q.rows(), n_k = in.k.rows(), d = in.k.cols(), d_v = in.v.cols(), shift = n_k - n_q;
-  const bool copies = gathered_copies(n_q, n_k) > 0;
-  const GatheredGradientScratch<S> scratch(copies ? n_k : 0, d, d_v,
+  const GatheredGradientScratch<S> scratch(gathered_copies(n_q, n_k), d, d_v,
                                            [&]<class T>(T*, Index count) { return arena.take<T>(count); });
   GatheredKeys<S> keys(pattern, in, {shift, n_k}, scratch.k, scratch.v);
-  S *const dk = copies ? scratch.dk : din.k.data(), *const dv = copies ? scratch.dv : din.v.data();
-  const Index lddk = copies ? d : din.k.outerStride(), lddv = copies ? d_v : din.v.outerStride();
+  GatheredGradients<S> gradients(din, scratch.dk, scratch.dv);
   S *const p = scratch.p, *const de = scratch.de;
   const Index* const list = scratch.list;
   const bool capped = logits.soft_cap > S(0);
@@ -104,10 +141,7 @@ void gathered_backward(const Pattern& pattern, const Term& term, Logits<S> logit
     std::fill_n(scratch.dq, block.size() * d, S(0));
     for_each_list<S>(pattern, term, block, shift, n_k, scratch.list, scratch.pieces, [&](Index n) {
       Piece *const begin = scratch.pieces, *const end = begin + n;
-      keys.advance(in, list, listed<S>(begin, n), [&](Range fresh) {
-        std::fill_n(dk + fresh.begin * d, fresh.size() * d, S(0));
-        std::fill_n(dv + fresh.begin * d_v, fresh.size() * d_v, S(0));
-      });
+      keys.advance(in, list, listed<S>(begin, n), [&](Range fresh) { gradients.clear(fresh); });
       for (const Piece* x = begin; x != end; ++x) {
         row_scores(in.q.data() + x->at.row * in.q.outerStride(), d, logits.scale, keys.k, keys.ldk, list + x->begin,
                    x->count, p + x->begin);
@@ -134,23 +168,15 @@ void gathered_backward(const Pattern& pattern, const Term& term, Logits<S> logit
         for (Index c = x->begin; capped && c < last; ++c) de[c] *= scratch.slope[c];
       }
       for (const Piece* x = begin; x != end; ++x) {
-        row_values(de + x->begin, list + x->begin, x->count, keys.k, keys.ldk, S(1), scratch.dq + x->row * d, d);
-        row_scatter(de + x->begin, list + x->begin, x->count, scratch.q + x->row * d, dk, lddk, d);
-        row_scatter(p + x->begin, list + x->begin, x->count, d_o(x->at.row), dv, lddv, d_v);
+        row_values(de + x->begin, 1, list + x->begin, x->count, keys.k, keys.ldk, S(1), scratch.dq + x->row * d, d);
+        row_scatter(de + x->begin, 1, list + x->begin, x->count, scratch.q + x->row * d, gradients.k, gradients.ldk, d);
+        row_scatter(p + x->begin, 1, list + x->begin, x->count, d_o(x->at.row), gradients.v, gradients.ldv, d_v);
       }
     });
     add_rows(scratch.dq, d, logits.scale, block.size(), d, din.q.data() + row * din.q.outerStride(),
              din.q.outerStride());
   }
-  if (!copies) return;
-  for (const Range range : keys.named) {
-    const Range part = intersect(range, {0, keys.copied});
-    if (part.empty()) continue;
-    add_rows(dk + part.begin * d, d, S(1), part.size(), d, din.k.data() + part.begin * din.k.outerStride(),
-             din.k.outerStride());
-    add_rows(dv + part.begin * d_v, d_v, S(1), part.size(), d_v, din.v.data() + part.begin * din.v.outerStride(),
-             din.v.outerStride());
-  }
+  gradients.add_to(din, keys);
 }
 
 /// Bytes of scratch that gathered_backward takes for up to so many rows and keys, strided or not.

@@ -4,6 +4,7 @@
 #include <heed/core/arena.hpp>
 #include <heed/core/fields.hpp>
 #include <heed/kernels/exp2.hpp>
+#include <heed/kernels/pack.hpp>
 #include <heed/kernels/score_terms.hpp>
 #include <heed/kernels/score_tile.hpp>
 
@@ -119,13 +120,13 @@ void row_scores(const S* q, Index d, S scale, const S* k, Index stride, const In
   }
 }
 
-/// o[N packets] = alpha o + sum_c p[c] v_j for the keys j = list[c].
+/// o[N packets] = alpha o + sum_c p_c v_j for the keys j = list[c]; p_c = p[c * step].
 template <int N, class S>
-void row_values(const S* p, const Index* list, Index count, const S* v, Index stride, S alpha, S* o) {
+void row_values(const S* p, Index step, const Index* list, Index count, const S* v, Index stride, S alpha, S* o) {
   Packet<S> sum[std::size_t{N}];
   for (int n = 0; n < N; ++n) sum[n] = pmul(load(o + n * lanes<S>), broadcast(alpha));
   for (Index c = 0; c < count; ++c) {
-    const Packet<S> weight = broadcast(p[c]);
+    const Packet<S> weight = broadcast(p[c * step]);
     const S* const row = v + list[c] * stride;
     for (int n = 0; n < N; ++n) sum[n] = pmadd(weight, load(row + n * lanes<S>), sum[n]);
   }
@@ -133,18 +134,19 @@ void row_values(const S* p, const Index* list, Index count, const S* v, Index st
 }
 
 template <class S>
-void row_values(const S* p, const Index* list, Index count, const S* v, Index stride, S alpha, S* o, Index d_v) {
+void row_values(const S* p, Index step, const Index* list, Index count, const S* v, Index stride, S alpha, S* o,
+                Index d_v) {
   for (Index e = 0; e < d_v;) {
     const Index left = (d_v - e) / lanes<S>;
     if (left >= 8) {
-      row_values<8>(p, list, count, v + e, stride, alpha, o + e), e += 8 * lanes<S>;
+      row_values<8>(p, step, list, count, v + e, stride, alpha, o + e), e += 8 * lanes<S>;
     } else if (left >= 4) {
-      row_values<4>(p, list, count, v + e, stride, alpha, o + e), e += 4 * lanes<S>;
+      row_values<4>(p, step, list, count, v + e, stride, alpha, o + e), e += 4 * lanes<S>;
     } else if (left >= 1) {
-      row_values<1>(p, list, count, v + e, stride, alpha, o + e), e += lanes<S>;
+      row_values<1>(p, step, list, count, v + e, stride, alpha, o + e), e += lanes<S>;
     } else {
       S sum = alpha * o[e];
-      for (Index c = 0; c < count; ++c) sum += p[c] * v[list[c] * stride + e];
+      for (Index c = 0; c < count; ++c) sum += p[c * step] * v[list[c] * stride + e];
       o[e++] = sum;
     }
   }
@@ -187,10 +189,13 @@ template <class S>
 void finish_row(const S* sums, const RowState<S>& state, Index row, Out<S>& out) {
   S* const to = out.o.data() + row * out.o.outerStride();
   const S inverse = S(1) / state.l;
-  if (state.l == S(0))
+  if (state.l == S(0)) {
     std::fill_n(to, out.o.cols(), S(0));
-  else
-    for (Index e = 0; e < out.o.cols(); ++e) to[e] = sums[e] * inverse;
+  } else {
+    const Packet<S> factor = broadcast(inverse);
+    Index e = map_packets(out.o.cols(), sums, to, [&](const Packet<S>& x) { return pmul(x, factor); });
+    for (; e < out.o.cols(); ++e) to[e] = sums[e] * inverse;
+  }
   out.lse[row] = state.m + std::log(state.l * std::ldexp(S(1), weight_room));
 }
 
@@ -230,12 +235,11 @@ struct GatheredKeys {
     ldk = in.k.cols();
     ldv = in.v.cols();
   }
-  /// Before the keys of a list are read; calls fresh(Range) for what is copied now.
+  /// Before keys below `end` are read; calls fresh(Range) for what is copied now.
   template <class Fresh>
-  void advance(const Qkv<ConstView<S>>& in, const Index* list, Index size, const Fresh& fresh) {
-    if (copy_k == nullptr || copied == in.k.rows()) return;
-    const Range now = {copied, *std::max_element(list, list + size) + 1};
-    if (now.empty()) return;
+  void advance(const Qkv<ConstView<S>>& in, Index end, const Fresh& fresh) {
+    if (copy_k == nullptr || end <= copied) return;
+    const Range now = {copied, end};
     for (const Range range : named) {
       const Range part = intersect(range, now);
       if (part.empty()) continue;
@@ -248,6 +252,10 @@ struct GatheredKeys {
     copied = now.end;
     prefetch_rows(in.k, copied, copied + gathered_rows);
     prefetch_rows(in.v, copied, copied + gathered_rows);
+  }
+  template <class Fresh>
+  void advance(const Qkv<ConstView<S>>& in, const Index* list, Index size, const Fresh& fresh) {
+    if (copy_k != nullptr && copied < in.k.rows()) advance(in, *std::max_element(list, list + size) + 1, fresh);
   }
 };
 
@@ -305,7 +313,7 @@ void gathered_forward(const Pattern& pattern, const Term& term, Logits<S> logits
         scratch.alpha[x - begin] = row_softmax(scratch.s + x->begin, x->count, scratch.states[x->row]);
       }
       for (const Piece* x = begin; x != end; ++x)
-        row_values(scratch.s + x->begin, list + x->begin, x->count, keys.v, keys.ldv, scratch.alpha[x - begin],
+        row_values(scratch.s + x->begin, 1, list + x->begin, x->count, keys.v, keys.ldv, scratch.alpha[x - begin],
                    scratch.o + x->row * d_v, d_v);
     });
     for (Index r = 0; r < block.size(); ++r) finish_row(scratch.o + r * d_v, scratch.states[r], row + r, out);

@@ -65,9 +65,15 @@ void transpose_rows(const S* from, Index stride, Index rows, Index d, S scale, S
     Index k = 0;
     for (; k + side <= d; k += side) {
       PacketSquare<S> square;
-      for (Index i = 0; i < side; ++i)
-        square.packet[i] = r + i < rows ? load(from + (r + i) * stride + k) : broadcast(S(0));
+      if (r + side <= rows) {
+#pragma GCC unroll 16
+        for (Index i = 0; i < side; ++i) square.packet[i] = load(from + (r + i) * stride + k);
+      } else {
+        for (Index i = 0; i < side; ++i)
+          square.packet[i] = r + i < rows ? load(from + (r + i) * stride + k) : broadcast(S(0));
+      }
       transpose<S>(square);
+#pragma GCC unroll 16
       for (Index i = 0; i < side; ++i) store<S>(to + (k + i) * width + r, pmul(factor, square.packet[i]));
     }
     for (; k < d; ++k)

@@ -103,6 +103,8 @@ class LogRestart {
         if (const Index j = a - distance(e); j < n_k) f(Range{j, j + 1});
     }
   }
+  /// Whether the last anchor is left out where it makes a difference.
+  bool drops_anchors() const { return without_last_anchor_; }
 
  private:
   /// Of the e-th logarithmic key from its anchor.

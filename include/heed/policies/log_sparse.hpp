@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <heed/concepts.hpp>
+#include <heed/kernels/diagonal_softmax.hpp>
 #include <heed/kernels/gathered_backward.hpp>
 #include <heed/kernels/gathered_forward.hpp>
 #include <heed/kernels/logits.hpp>
@@ -36,6 +37,8 @@ class LogSparsePattern {
     if (p < dense_) return p < 0 ? void() : f(Range{0, std::min(p + 1, n_k)});
     return restarts_ ? again_.for_each_seen(p, n_k, f) : once_.for_each_seen(p, n_k, f);
   }
+  /// Whether all queries see their past at the same distances.
+  bool is_diagonal() const { return dense_ == 0 && !(restarts_ && again_.drops_anchors()); }
 
  private:
   LogOffsets once_;
@@ -107,8 +110,14 @@ class LogSparse {
     Cost c;
     c.forward = pairs * (d + d_v);
     c.backward = pairs * (3 * d + 2 * d_v);
-    c.forward_scratch = gathered_forward_scratch<S>(call.queries, call.keys, shape_.key_dim, shape_.value_dim);
-    c.backward_scratch = gathered_backward_scratch<S>(call.queries, call.keys, shape_.key_dim, shape_.value_dim);
+    const Index n_q = call.queries, n_k = call.keys;
+    c.forward_scratch = gathered_forward_scratch<S>(n_q, n_k, shape_.key_dim, shape_.value_dim);
+    c.backward_scratch = gathered_backward_scratch<S>(n_q, n_k, shape_.key_dim, shape_.value_dim);
+    if (pattern_.is_diagonal()) {
+      const std::size_t forward = diagonal_forward_scratch<S>(pattern_, n_q, n_k, shape_.key_dim, shape_.value_dim);
+      c.forward_scratch = std::max(c.forward_scratch, forward);
+      c.backward_scratch = diagonal_backward_scratch<S>(pattern_, n_q, n_k, shape_.key_dim, shape_.value_dim);
+    }
     return c;
   }
 
@@ -120,14 +129,20 @@ class LogSparse {
   /// Many: each task copies what its rows see.
   Index rows_per_task() const { return 16384; }
   void forward_rows(const Head<LogSparse>&, const Qkv<ConstView<S>>& in, Range rows, Out<S> out, Arena& scratch) const {
-    gathered_forward(pattern_, NoTerm{}, logits_, in, rows, out, scratch);
+    if (pattern_.is_diagonal())
+      diagonal_forward(pattern_, logits_, in, rows, out, scratch);
+    else
+      gathered_forward(pattern_, NoTerm{}, logits_, in, rows, out, scratch);
   }
   void forward(const Head<LogSparse>& h, const Qkv<ConstView<S>>& in, Out<S> out, Cache&, Arena& scratch) const {
     forward_rows(h, in, {0, in.q.rows()}, out, scratch);
   }
   void backward(const Head<LogSparse>&, const Qkv<ConstView<S>>& in, ConstOut<S> out, ConstOut<S> dout, const Cache&,
                 const Qkv<View<S>>& din, const HeadGradient<LogSparse>&, Arena& scratch) const {
-    gathered_backward(pattern_, NoTerm{}, logits_, in, out, dout, din, scratch);
+    if (pattern_.is_diagonal())
+      diagonal_backward(pattern_, logits_, in, out, dout, din, scratch);
+    else
+      gathered_backward(pattern_, NoTerm{}, logits_, in, out, dout, din, scratch);
   }
 
   State start(Index capacity, Index) const {
@@ -138,11 +153,14 @@ class LogSparse {
     state.v.middleRows(state.size, in.v.rows()) = in.v;
     state.size += in.k.rows();
   }
-  void attend(const Head<LogSparse>&, const State& state, const Qkv<ConstView<S>>& in, Out<S> out,
+  void attend(const Head<LogSparse>& h, const State& state, const Qkv<ConstView<S>>& in, Out<S> out,
               Arena& scratch) const {
     const Qkv<ConstView<S>> all{in.q, block(state.k, 0, 0, state.size, state.k.cols()),
                                 block(state.v, 0, 0, state.size, state.v.cols())};
-    gathered_forward(pattern_, NoTerm{}, logits_, all, {0, in.q.rows()}, out, scratch);
+    if (detail::takes_rows(in.q.rows()))
+      gathered_forward(pattern_, NoTerm{}, logits_, all, {0, in.q.rows()}, out, scratch);
+    else
+      forward_rows(h, all, {0, in.q.rows()}, out, scratch);
   }
 
  private:
