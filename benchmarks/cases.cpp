@@ -125,7 +125,7 @@ std::vector<Case> cases(std::string_view suite) {
   for (const Case& c : all) ++per_policy[c.name.subject];
   for (Case& c : all) {
     const double share = compare_seconds / static_cast<double>(per_policy.size()) / per_policy[c.name.subject];
-    const double some_calls = c.name.pass == "train" ? 4 : 0.5;
+    const double some_calls = c.name.pass == "train" ? 1.5 : 0.5;
     c.min_time = suite == "compare" ? std::clamp(share, 0.02, 1.0) : suite == "bars" ? some_calls : 0.1;
   }
   return all;

@@ -123,7 +123,7 @@ struct Grid {
   Index down = 1, across = 1;
 };
 
-/// Some 8 blocks, or as many as it takes until one fits the second cache; nearly square, so that little of A and B is
+/// Some 16 blocks, or as many as it takes until one fits the second cache; nearly square, so that little of A and B is
 /// read twice. Each is worth the start of a task and, in A B^T, the transposition of its part of B.
 constexpr Grid grid_of(Form form, Index m, Index k, Index n) {
   constexpr Index least_work = Index{1} << 20, least_cols = 128;
@@ -132,7 +132,7 @@ constexpr Grid grid_of(Form form, Index m, Index k, Index n) {
   while (true) {
     const Index rows = m / grid.down, cols = n / grid.across;
     const bool tall = rows >= 2 * least_rows, wide = cols >= 2 * least_cols;
-    const bool enough = grid.down * grid.across >= 8 && rows * cols <= block_of_c;
+    const bool enough = grid.down * grid.across >= 16 && rows * cols <= block_of_c;
     if (enough || (!tall && !wide) || rows * cols < 2 * (least_work / std::max<Index>(1, k))) return grid;
     (tall && (rows >= cols || !wide) ? grid.down : grid.across) *= 2;
   }
