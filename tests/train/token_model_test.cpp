@@ -147,6 +147,7 @@ TEST(TokenModel, GeneratesWhatItsScoresSay) {
   const auto end = std::find(written.begin(), written.end(), written[2]) + 1;
   EXPECT_EQ(ended, Plain::Ids(written.begin(), end));
   EXPECT_TRUE(f.model.generate(f.p, again, prompt, 0, 1.5, third).empty());
+  EXPECT_THROW(f.model.generate(f.p, again, {}, 1, 1.5, third), ShapeError);  // after nothing, no scores
 }
 
 TEST(TokenModel, AllocatesNothingAgain) {

@@ -150,6 +150,7 @@ class TokenModel {
   /// and shown to the model, or fewer if it draws `stop`, which is then the last.
   Ids generate(Weights<TokenModel> w, State& state, const Ids& prompt, Index most, double temperature, Random& random,
                Index stop = -1, const Context& context = {}) const {
+    require<ShapeError>(!prompt.empty(), "prompt: one token or more expected, came none");
     Ids written, next = prompt;
     while (static_cast<Index>(written.size()) < most && (written.empty() || written.back() != stop)) {
       const ConstView<S> scores = step(w, state, next, Batch::one(static_cast<Index>(next.size())), context);
