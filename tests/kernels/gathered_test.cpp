@@ -48,8 +48,10 @@ template <class Pattern>
 Results run(const Pattern& pattern, Index n_q, Index n_k, double cap, bool biased, By by) {
   const Index d = 19, d_v = 24;
   Random random(static_cast<std::uint64_t>(n_q * 1000 + n_k));
-  const Matrix<double> q = random_normal<double>(random, n_q, 64, 1), k = random_normal<double>(random, n_k, 64, 1),
-                       d_o = random_normal<double>(random, n_q, 64, 1);
+  const Index some_q = std::max<Index>(n_q, 1), some_k = std::max<Index>(n_k, 1);  // null has no columns to cut out
+  const Matrix<double> q = random_normal<double>(random, some_q, 64, 1),
+                       k = random_normal<double>(random, some_k, 64, 1),
+                       d_o = random_normal<double>(random, some_q, 64, 1);
   const Vector<double> d_lse = random_normal<double>(random, n_q, 1, 1);
   Matrix<double> bias = random_normal<double>(random, n_q, n_k, 1), dbias = Matrix<double>::Zero(n_q, n_k);
   for (Index i = 0; i < bias.size(); i += 4) bias.data()[i] = -std::numeric_limits<double>::infinity();
