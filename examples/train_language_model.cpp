@@ -20,7 +20,11 @@ std::map<std::string, std::string> arguments = {
     {"policy", "Tiled"}, {"model", ""},    {"steps", "1500"}, {"stop", "1000000"}, {"print", "50"},
     {"check", "250"},    {"threads", "2"}, {"n", "512"},      {"batch", "8"},      {"d_model", "256"},
     {"heads", "4"},      {"depth", "4"},   {"rate", "2e-3"},  {"sample", "400"}};
-Index number(const char* name) { return std::stol(arguments.at(name)); }
+Index number(const char* name) {
+  const Index n = std::stol(arguments.at(name));
+  require<OptionError>(n >= 1, "--", name, ": at least 1 expected, came ", n);
+  return n;
+}
 
 template <class P>
 void train(const std::string& text) {

@@ -217,20 +217,22 @@ class Attention {
                 Cache& cache) const requires SplitProjection<Projection> {
     const ConstView<S> memory = front_door<S>(source, "memory");
     check(w, options_.d_model, memory.cols());
-    Batch{batch.k, batch.k}.check(memory.rows(), memory.rows());
+    Batch::check(batch.k, memory.rows(), "k");
     require<OptionError>(causality() == Causality::none,
                          "options.policy: queries that come later see all of a memory, so one that is not causal "
                          "expected, came a causal one");
-    cache.batch = {std::vector<Segment>(batch.k.size()), batch.k};  // no queries yet
+    cache.batch.q.assign(batch.k.size(), {});  // no queries yet
+    cache.batch.k = batch.k;
     cache.memory_rows = -1;
     cache.remembered = memory.rows();
     reserve(cache.batch, 0, memory.rows(), false, cache);
     projection_.project_keys(w.own.projection, memory, batch, cache.fields, cache.workers);
   }
   /// The results of the next rows of x, any number for each sequence, `batch.q`, over the memory that the cache keeps: a
-  /// call costs what these rows cost. They are the rows of `forward` over all of x where the policy looks at queries
-  /// alike, wherever they stand; where it asks for positions (windows, ALiBi), the last of the rows stands at the last
-  /// key.
+  /// call projects these rows alone, and costs what the policy costs for them (one that sums its keys up first, such as
+  /// `Favor`, does so in every call). They are the rows of `forward` over all of x where the policy looks at queries
+  /// alike, wherever they stand; where it asks for positions (windows, ALiBi, relative biases), the last of the rows
+  /// stands at the last key.
   template <class X>
   ConstView<S> recall(Weights<Attention> w, const Eigen::MatrixBase<X>& queries, const Batch& batch, Cache& cache,
                       const Context& context = {}) const requires SplitProjection<Projection> {

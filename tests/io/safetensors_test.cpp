@@ -6,6 +6,7 @@
 #include <heed/core/random.hpp>
 #include <heed/io/safetensors.hpp>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -26,6 +27,7 @@ bool full = false;
 }  // namespace disk
 extern "C" int fsync(int) {
   ++disk::flushes;
+  errno = disk::full ? ENOSPC : 0;
   return disk::full ? -1 : 0;
 }
 

@@ -39,15 +39,15 @@ Reading::Options reading() {
 }
 Sharing::Options sharing() { return over<Owning<Encoder<Table>>>(encoder_options<Table>({.d_model = d, .heads = 2})); }
 
-/// Sequences of 3, 0 and 4 tokens that read 2, 1 and 3; what padding holds is no token.
+/// Sequences of 3, 0 and 4 tokens that read 2, 1 and 8; what padding holds is no token.
 template <class M>
 TokenBatch tokens() {
   TokenBatch t{.ids = {1, 4, 1, -7, 99, 0, 1, 2, 3, 99}, .targets = {4, -1, 0, -1, -1, 1, 2, 3, 4, -1}};
   const Batch ids{{{0, 3}, {4, 0}, {5, 4}}, {{0, 3}, {4, 0}, {5, 4}}};
   t.batch = ids;
   if (M::reads) {
-    t.source = {3, 3, 77, 2, 0, 4, 1};
-    t.batch = Batch::cross(ids, {{}, {{0, 2}, {3, 1}, {4, 3}}});
+    t.source = {3, 3, 77, 2, 0, 4, 1, 2, 3, 4, 0, 1};
+    t.batch = Batch::cross(ids, {{}, {{0, 2}, {3, 1}, {4, 8}}});
   }
   return t;
 }
@@ -122,7 +122,7 @@ TEST(TokenModel, StreamsAsItIsTrained) {
   streams<Plain>(plain(), [](auto& f) { return f.model.start(3, 4, 2); });
   streams<Reading>(reading(), [](auto& f) {
     auto state = f.model.start(f.p, f.t, f.cache, 4, 2);
-    f.t.source.assign(7, 0);  // it has been read
+    f.t.source.assign(12, 0);  // it has been read
     return state;
   });
 }
@@ -148,6 +148,11 @@ TEST(TokenModel, GeneratesWhatItsScoresSay) {
   EXPECT_EQ(ended, Plain::Ids(written.begin(), end));
   EXPECT_TRUE(f.model.generate(f.p, again, prompt, 0, 1.5, third).empty());
   EXPECT_THROW(f.model.generate(f.p, again, {}, 1, 1.5, third), ShapeError);  // after nothing, no scores
+  // What is refused has not been shown.
+  Plain::State tight = f.model.start(1, 3, 3);
+  EXPECT_THROW(f.model.generate(f.p, tight, prompt, 1, -1, third), OptionError);
+  EXPECT_THROW(f.model.generate(f.p, tight, prompt, -1, 1, third), OptionError);
+  EXPECT_EQ(f.model.generate(f.p, tight, prompt, 1, 1.5, third).size(), 1u);
 }
 
 TEST(TokenModel, AllocatesNothingAgain) {
@@ -184,7 +189,7 @@ TEST(TokenModel, BadCalls) {
   EXPECT_EQ(says(t), "targets[0]: in [0, 5), or -1 for none, expected, came 5");
   t = f.t;
   t.source.pop_back();
-  EXPECT_NE(says(t).find("leaves the matrix of 6 rows"), std::string::npos);
+  EXPECT_NE(says(t).find("leaves the matrix of 11 rows"), std::string::npos);
 
   Fixture<Reading> fresh(reading());
   const Matrix<double> dy = check::tokens<double>(10, d);
@@ -194,7 +199,7 @@ TEST(TokenModel, BadCalls) {
   t = f.t;
   t.source.push_back(0);
   EXPECT_EQ(check::error<StateError>([&] { backward(t); }),
-            "source: the last forward with this cache had 7 rows, came 8");
+            "source: the last forward with this cache had 12 rows, came 13");
   for_each_leaf([](const auto& m) { EXPECT_TRUE((m.array() == 0).all()); }, f.g);
   for_each_leaf([](const auto& m) { EXPECT_TRUE((m.array() == 0).all()); }, fresh.g);
 }

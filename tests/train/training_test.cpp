@@ -86,6 +86,16 @@ TEST(Training, StopsWhereItDiverges) {
   EXPECT_EQ(now.steps(), 1);
 }
 
+TEST(Training, ARefusedStepLeavesTheGradient) {
+  Training now(make());
+  now.gradient.w.setConstant(100);
+  const Weights gradient = now.gradient;
+  EXPECT_THROW(now.step(Adam(), std::nan("")), heed::OptionError);
+  now.adam.steps(0, 0) = -1;  // such as a file may hold
+  EXPECT_THROW(now.step(Adam(), 0.1), heed::StateError);
+  EXPECT_TRUE(same(now.gradient, gradient) && same(now.weights, make()));
+}
+
 TEST(Progress, SaysMeansAndStartsAnew) {
   heed::Progress progress;
   EXPECT_EQ(progress.loss(), 0);

@@ -57,6 +57,22 @@ struct Batch {
     check(q, q_rows, "q");
     check(k, k_rows, "k");
   }
+  /// The same of one list, `batch.<name>`.
+  static void check(const std::vector<Segment>& segments, Index rows, const char* name) {
+    Index end = 0;
+    for (std::size_t i = 0; i < segments.size(); ++i) {
+      const Segment s = segments[i];
+      require<ShapeError>(s.size >= 0 && s.begin >= 0, "batch.", name, "[", i,
+                          "]: begin and size must not be negative, came ", s.begin, " and ", s.size);
+      require<ShapeError>(s.begin >= end, "batch.", name, "[", i,
+                          "]: must not overlap the segments before it, which end at row ", end, ", but begins at row ",
+                          s.begin);
+      require<ShapeError>(s.begin <= rows && s.size <= rows - s.begin, "batch.", name, "[", i,
+                          "]: leaves the matrix of ", rows, " rows, came [", s.begin, ", ", s.begin, " + ", s.size,
+                          ")");
+      end = s.begin + s.size;
+    }
+  }
 
  private:
   /// Every sequence takes `stride` rows, or as many as it has.
@@ -75,21 +91,6 @@ struct Batch {
       at += rows;
     }
     return segments;
-  }
-  static void check(const std::vector<Segment>& segments, Index rows, const char* name) {
-    Index end = 0;
-    for (std::size_t i = 0; i < segments.size(); ++i) {
-      const Segment s = segments[i];
-      require<ShapeError>(s.size >= 0 && s.begin >= 0, "batch.", name, "[", i,
-                          "]: begin and size must not be negative, came ", s.begin, " and ", s.size);
-      require<ShapeError>(s.begin >= end, "batch.", name, "[", i,
-                          "]: must not overlap the segments before it, which end at row ", end, ", but begins at row ",
-                          s.begin);
-      require<ShapeError>(s.begin <= rows && s.size <= rows - s.begin, "batch.", name, "[", i,
-                          "]: leaves the matrix of ", rows, " rows, came [", s.begin, ", ", s.begin, " + ", s.size,
-                          ")");
-      end = s.begin + s.size;
-    }
   }
 };
 

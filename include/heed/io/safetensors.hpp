@@ -7,6 +7,7 @@
 
 #include <Eigen/Core>
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -118,12 +119,13 @@ class WeightsFile {
   SafetensorsHeader header_;
 };
 
-/// Has a file, or the names in a folder, put on the disk. Where the system has no such call, it is left to it when.
+/// Has a file, or the names in a folder, put on the disk. Where the system has no such call, or not for this file, it is
+/// left to it when.
 inline bool flush_to_disk(const std::filesystem::path& path) {
 #if defined(__unix__) || defined(__APPLE__)
   const int descriptor = ::open(path.c_str(), O_RDONLY);
   if (descriptor < 0) return false;
-  const bool flushed = ::fsync(descriptor) == 0;
+  const bool flushed = ::fsync(descriptor) == 0 || errno == EINVAL || errno == ENOTSUP;
   ::close(descriptor);
   return flushed;
 #else

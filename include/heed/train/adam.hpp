@@ -59,15 +59,22 @@ class Adam {
     return {zeros_like(params), zeros_like(params)};
   }
 
-  /// One step of `params` against `gradient`, at the learning rate `rate`. The same bits for any number of threads.
+  /// Throws what a step with these would throw.
   template <class T>
-  void step(T& params, const T& gradient, AdamState<T>& state, double rate) const {
+  void check(const T& params, const T& gradient, const AdamState<T>& state, double rate) const {
     require<OptionError>(std::isfinite(rate) && rate >= 0, "rate: finite and not negative expected, came ", rate);
     require<ShapeError>(same_shape(params, gradient), "gradient: the shapes of params expected");
     require<ShapeError>(same_shape(params, state.m) && same_shape(params, state.v),
                         "state: moments of the shapes of params expected");
     require<ShapeError>(state.steps.rows() == 1 && state.steps.cols() == 1, "state.steps: [1, 1] expected, came [",
                         state.steps.rows(), ", ", state.steps.cols(), "]");
+    require<StateError>(state.steps(0, 0) >= 0 && std::isfinite(state.steps(0, 0)),
+                        "state.steps: a finite number, not negative, expected, came ", state.steps(0, 0));
+  }
+  /// One step of `params` against `gradient`, at the learning rate `rate`. The same bits for any number of threads.
+  template <class T>
+  void step(T& params, const T& gradient, AdamState<T>& state, double rate) const {
+    check(params, gradient, state, rate);
     const double t = state.steps(0, 0) += 1;
     for_each_leaf(
         [&]<class S>(Matrix<S>& w, const Matrix<S>& g, Matrix<S>& m, Matrix<S>& v) {

@@ -44,7 +44,7 @@ class TokenModel {
   struct Cache {
     typename Embedding<S>::Cache embedding, source;
     typename L::Cache layers;
-    Batch of_source;
+    Batch of_ids, of_source;  // each alone
     typename CrossEntropy<S>::Cache loss;
   };
   struct State {
@@ -69,13 +69,13 @@ class TokenModel {
   /// What L gives for the tokens: `[ids, columns of L]`.
   ConstView<S> forward(Weights<TokenModel> w, const TokenBatch& t, Cache& c, const Context& context = {},
                        const Dropout& dropout = {}) const {
+    c.of_ids.q = c.of_ids.k = t.batch.q;
+    embedding_.forward(w.own.embedding, t.ids, c.of_ids, c.embedding, dropout.below(0));
     if constexpr (reads) {
       c.of_source.q = c.of_source.k = t.batch.k;
       embedding_.forward(w.own.embedding, t.source, c.of_source, c.source, dropout.below(1));
-      embedding_.forward(w.own.embedding, t.ids, t.batch, c.embedding, dropout.below(0));
       return layers_.forward(down(w), x(c), source(c), t.batch, c.layers, context, dropout.below(2));
     } else {
-      embedding_.forward(w.own.embedding, t.ids, t.batch, c.embedding, dropout.below(0));
       return detail::forward(layers_, down(w), x(c), t.batch, c.layers, context, dropout.below(2));
     }
   }
@@ -96,10 +96,10 @@ class TokenModel {
     if constexpr (reads) {
       const auto [dx, dsource] =
           layers_.backward(down(w), x(c), source(c), t.batch, c.layers, dy, to, context, dropout.below(2));
-      embed(t.ids, t.batch, c.embedding, dx, 0);
+      embed(t.ids, c.of_ids, c.embedding, dx, 0);
       embed(t.source, c.of_source, c.source, dsource, 1);
     } else {
-      embed(t.ids, t.batch, c.embedding,
+      embed(t.ids, c.of_ids, c.embedding,
             detail::backward(layers_, down(w), x(c), t.batch, c.layers, dy, to, context, dropout.below(2)), 0);
     }
   }
@@ -146,11 +146,14 @@ class TokenModel {
     state.newest.k = state.newest.q;
     return embedding_.logits(w.own.embedding, view(last), state.newest, state.embedding);
   }
-  /// Goes on after `prompt` in the stream of one sequence: up to `most` tokens, each drawn at the temperature (`sample`)
-  /// and shown to the model, or fewer if it draws `stop`, which is then the last.
+  /// Goes on after `prompt` in the stream of one sequence: up to `most` tokens, each drawn at the temperature
+  /// (`sample`), or fewer if it draws `stop`, which is then the last. The model is shown all but the last one: whoever
+  /// goes on begins the next prompt with it. The stream must have room for the prompt and `most - 1` tokens.
   Ids generate(Weights<TokenModel> w, State& state, const Ids& prompt, Index most, double temperature, Random& random,
                Index stop = -1, const Context& context = {}) const {
     require<ShapeError>(!prompt.empty(), "prompt: one token or more expected, came none");
+    require<OptionError>(most >= 0, "most: must not be negative, came ", most);
+    detail::check_temperature(temperature);
     Ids written, next = prompt;
     while (static_cast<Index>(written.size()) < most && (written.empty() || written.back() != stop)) {
       const ConstView<S> scores = step(w, state, next, Batch::one(static_cast<Index>(next.size())), context);

@@ -17,8 +17,8 @@ struct Training {
   T weights;
   AdamState<T> adam;
   T gradient;
-  explicit Training(T initial, const Adam& optimiser = Adam())
-      : weights(std::move(initial)), adam(optimiser.start(weights)), gradient(zeros_like(weights)) {}
+  explicit Training(T initial)
+      : weights(std::move(initial)), adam(Adam().start(weights)), gradient(zeros_like(weights)) {}
   template <class F, class... X>
   static void visit(F&& f, X&... x) {
     f("weights", x.weights...);
@@ -28,9 +28,10 @@ struct Training {
   /// Steps so far.
   Index steps() const { return static_cast<Index>(adam.steps(0, 0)); }
   /// Clips the gradient to a norm of `most`, moves the weights at the learning rate `rate`, and sets the gradient to 0.
-  /// Returns the norm before. Throws StateError where that is not finite: training has diverged, and weights and moments
-  /// are as they were.
+  /// Returns the norm before. Throws StateError where that is not finite: training has diverged, and weights, moments and
+  /// gradient are as they were.
   double step(const Adam& optimiser, double rate, double most = 1) {
+    optimiser.check(weights, gradient, adam, rate);
     const double norm = clip_norm(gradient, most);
     require<StateError>(std::isfinite(norm), "gradient: a finite norm expected, came ", norm);
     optimiser.step(weights, gradient, adam, rate);
