@@ -152,6 +152,7 @@ class DecoderOf {
     check(w, x, memory, batch);
     c.made.check(batch, x.rows(), x.cols(), dropout);
     c.made_memory.check(batch.k, memory.rows(), memory.cols(), dropout, "memory");
+    detail::check_depth(c.layers.size(), w.own.layers.size());
     detail::check_cotangent(dy, x.rows(), x.cols());
     detail::check_gradients(w, g);
     const ConstView<S> last = detail::result(std::as_const(c.layers.back().feed));

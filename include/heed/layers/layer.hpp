@@ -223,6 +223,10 @@ struct Made {
   }
 };
 
+/// Of a layer of many: whether the cache comes from one of as many.
+inline void check_depth(std::size_t made, std::size_t depth) {
+  require<StateError>(made == depth, "cache: the last forward had ", made, " layers, not ", depth);
+}
 template <class S>
 void check_tokens(ConstView<S> x, Index columns, const Batch& batch) {
   require<ShapeError>(x.cols() == columns, "x: ", columns, " columns expected, came ", x.cols());

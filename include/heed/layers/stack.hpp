@@ -81,8 +81,7 @@ class Stack {
                         const Dropout& dropout = {}) const {
     const ConstView<S> x = front_door<S>(tokens, "x"), dy = front_door<S>(cotangent, "dy");
     c.made.check(batch, x.rows(), x.cols(), dropout);
-    require<StateError>(c.layers.size() == layers_.size(), "cache: the last forward had ", c.layers.size(),
-                        " layers, not ", layers_.size());
+    detail::check_depth(c.layers.size(), layers_.size());
     detail::check_cotangent(dy, x.rows(), c.result().cols());
     detail::check_gradients(w, g);
     return pull(0, w, x, batch, c, dy, g, context, dropout);
