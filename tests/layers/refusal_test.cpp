@@ -1,6 +1,7 @@
 // SPDX-FileCopyrightText: 2026 The heed authors
 // SPDX-License-Identifier: MIT
 #include <heed/encoder.hpp>
+#include <heed/layers/owning.hpp>
 #include <heed/policies/tiled.hpp>
 #include <layers/reversible_block.hpp>
 #include <layers/two_inputs.hpp>
@@ -39,7 +40,73 @@ void tells_depths_apart(const Options& options, Index columns) {
   }
 }
 
+/// The last of the weights in another shape, which the last layer refuses after the others ran.
+template <class Params>
+Params broken(Params p) {
+  Matrix<double>* last = nullptr;
+  for_each_leaf([&](auto& m) { last = &m; }, p);
+  last->resize(last->rows() + 1, last->cols() + 1);
+  return p;
+}
+
+/// backward after a forward that was refused on its way, over tokens of the same shape as an earlier one.
+template <class L>
+void forgets(const typename L::Options& options, Index columns) {
+  const Matrix<double> x = check::tokens<double>(5, columns), other = check::tokens<double>(5, columns, 8);
+  const Batch batch = Batch::one(5);
+  check::Rig<L> rig(options), fresh(options);
+  const Matrix<double> y = rig.forward(x, batch), dx = rig.backward(x, batch, y);
+  const typename L::Params right = rig.p;
+  for (const bool replay : {false, true}) {
+    rig.clear();
+    rig.p = broken(right);
+    EXPECT_NE(check::error<ShapeError>([&] {
+                replay ? rig.replay(other, batch) : rig.forward(other, batch);
+              }).find("weights."),
+              std::string::npos);
+    rig.p = right;
+    for (const Matrix<double>& tokens : {x, other})
+      EXPECT_EQ(check::error<StateError>([&] { rig.backward(tokens, batch, y); }), no_forward);
+    for_each_leaf([](const auto& m) { EXPECT_TRUE((m.array() == 0).all()); }, rig.g);
+    EXPECT_TRUE(check::same_bits(rig.forward(x, batch), y));
+    EXPECT_TRUE(check::same_bits(rig.backward(x, batch, y), dx));
+  }
+  fresh.p = broken(right);
+  check::error<ShapeError>([&] { fresh.forward(x, batch); });
+  fresh.p = right;
+  EXPECT_EQ(check::error<StateError>([&] { fresh.backward(x, batch, y); }), no_forward);
+}
+
+using Attend = PreNorm<LayerNorm<double>, Attention<T>>;
+using Pair = Sequential<Attend, PreNorm<LayerNorm<double>, FeedForward<double>>>;
+
+Attend::Options attend() {
+  Attend::Options o;
+  o.inner.layers = {{.d_model = d}, {.d_model = d, .heads = 2, .policy = {.causal = true}}};
+  return o;
+}
+Pair::Options pair() {
+  Pair::Options o;
+  std::get<0>(o.layers) = attend();
+  std::get<1>(o.layers).inner.layers = {{.d_model = d}, {.d_model = d, .d_ff = 7}};
+  return o;
+}
+
 }  // namespace
+
+TEST(RefusedForward, IsForgotten) {
+  forgets<Attend>(attend(), d);
+  forgets<Pair>(pair(), d);
+  forgets<Stack<Attend>>({.depth = 2, .layer = attend()}, d);
+  forgets<Block<T>>(block_options<T>(d, 1), 2 * d);
+  forgets<Many>(stack_options<T>(2, d), 2 * d);
+  forgets<Owning<Pair>>(pair(), d);
+  forgets<check::Beside<Writer, d>>(writer(2), 2 * d);
+  using Both = EncoderDecoder<T>;
+  forgets<check::Beside<Both, d>>(
+      encoder_decoder_options<T>({.d_model = d, .heads = 2, .depth = 1}, {.d_model = d, .policy = {.causal = true}}),
+      2 * d);
+}
 
 TEST(Decoder, TellsDepthsApart) { tells_depths_apart<check::Beside<Writer, d>>(writer, 2 * d); }
 

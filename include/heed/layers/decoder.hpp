@@ -230,12 +230,15 @@ class DecoderOf {
                    const Context& context, const Dropout& dropout) const {
     check(w, x, memory, batch);
     dropout.check();
+    c.made.forget();
     c.own.q = c.own.k = batch.q;
-    c.made.note(c.own, x.rows(), x.cols(), dropout);
-    c.made_memory.note(batch.k, memory.rows(), memory.cols(), dropout);
     c.workers.prepare(threads_, 0);
     c.layers.resize(w.own.layers.size());
-    return norm_.forward(w.own.norm, climb<again>(0, w, x, memory, batch, c, context, dropout), c.own, c.norm);
+    const ConstView<S> y =
+        norm_.forward(w.own.norm, climb<again>(0, w, x, memory, batch, c, context, dropout), c.own, c.norm);
+    c.made.note(c.own, x.rows(), x.cols(), dropout);
+    c.made_memory.note(batch.k, memory.rows(), memory.cols(), dropout);
+    return y;
   }
   template <bool again>
   ConstView<S> climb(std::size_t i, const Weights<DecoderOf>& w, ConstView<S> x, ConstView<S> memory,

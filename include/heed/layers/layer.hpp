@@ -197,7 +197,8 @@ Causality causality(const std::vector<L>& layers) {
 
 // --- what layers check ---
 
-/// What the last forward with a cache was given, for backward to compare.
+/// What the last forward with a cache was given, for backward to compare. A layer of others forgets it before it calls
+/// them and notes it after: when one of them refuses, there is no forward to go back from.
 struct Made {
   std::vector<Segment> segments;
   Index rows = -1, columns = -1;
@@ -212,6 +213,7 @@ struct Made {
     columns = n_columns;
     dropout = d;
   }
+  void forget() { rows = -1; }
   void check(const Batch& batch, Index n_rows, Index n_columns, const Dropout& d) const {
     check(batch.q, n_rows, n_columns, d, "x");
   }

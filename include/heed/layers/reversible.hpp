@@ -201,11 +201,12 @@ class Reversible {
     check_columns(x);
     detail::check_tokens(x, x.cols(), batch);
     dropout.check();
-    c.made.note(batch, x.rows(), x.cols(), dropout);
+    c.made.forget();
     c.workers.prepare(options_.threads, 0);
     View<S> y = c.y.resize(x.rows(), x.cols());
     copy_rows<S>(batch.q, x, y, c.workers);
     advance(w, y, batch, c, context, dropout, choose);
+    c.made.note(batch, x.rows(), x.cols(), dropout);
     return view(y);
   }
 

@@ -145,7 +145,7 @@ class ReversibleStack {
     check(w, x, batch);
     dropout.check();
     if (!choose) detail::check_depth(c.choices.size(), w.own.layers.size());
-    c.made.note(batch, x.rows(), x.cols(), dropout);
+    c.made.forget();
     c.workers.prepare(threads_, 0);
     c.choices.resize(w.own.layers.size());
     View<S> y = c.y.resize(x.rows(), x.cols());
@@ -154,6 +154,7 @@ class ReversibleStack {
       with_layer(i, w, c, dropout, [&](const L& layer, const Weights<L>& own, const Dropout& dropped) {
         layer.advance(own, y, batch, c.layer, context, dropped, choose);
       });
+    c.made.note(batch, x.rows(), x.cols(), dropout);
     return view(y);
   }
 

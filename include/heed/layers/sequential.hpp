@@ -74,9 +74,7 @@ class Sequential {
   template <class X>
   ConstView<S> forward(Weights<Sequential> w, const Eigen::MatrixBase<X>& tokens, const Batch& batch, Cache& c,
                        const Context& context = {}, const Dropout& dropout = {}) const {
-    const ConstView<S> x = front_door<S>(tokens, "x");
-    c.made.note(batch, x.rows(), x.cols(), dropout);
-    return chain(x, [&](auto i, ConstView<S> from) {
+    return run(front_door<S>(tokens, "x"), batch, c, dropout, [&](auto i, ConstView<S> from) {
       return detail::forward(std::get<i>(layers_), down<i>(w), from, batch, std::get<i>(c.layers), context,
                              dropout.below(i));
     });
@@ -85,9 +83,7 @@ class Sequential {
   ConstView<S> replay(Weights<Sequential> w, const Eigen::MatrixBase<X>& tokens, const Batch& batch, Cache& c,
                       const Context& context = {}, const Dropout& dropout = {}) const
       requires(ReplayableLayer<First>&&...&& ReplayableLayer<Rest>) {
-    const ConstView<S> x = front_door<S>(tokens, "x");
-    c.made.note(batch, x.rows(), x.cols(), dropout);
-    return chain(x, [&](auto i, ConstView<S> from) {
+    return run(front_door<S>(tokens, "x"), batch, c, dropout, [&](auto i, ConstView<S> from) {
       return detail::replay(std::get<i>(layers_), down<i>(w), from, batch, std::get<i>(c.layers), context,
                             dropout.below(i));
     });
@@ -145,6 +141,13 @@ class Sequential {
       return chain<i + 1>(y, f);
     else
       return y;
+  }
+  template <class F>
+  static ConstView<S> run(ConstView<S> x, const Batch& batch, Cache& c, const Dropout& dropout, const F& f) {
+    c.made.forget();
+    const ConstView<S> y = chain(x, f);
+    c.made.note(batch, x.rows(), x.cols(), dropout);
+    return y;
   }
   /// Back to the input of layer i, which was x.
   template <std::size_t i>

@@ -129,9 +129,11 @@ class Stack {
   ConstView<S> run(const Weights<Stack>& w, ConstView<S> x, const Batch& batch, Cache& c, const Dropout& dropout,
                    const F& f) const {
     check(w);
-    c.made.note(batch, x.rows(), x.cols(), dropout);
+    c.made.forget();
     c.layers.resize(layers_.size());
-    return chain(0, x, f);
+    const ConstView<S> y = chain(0, x, f);
+    c.made.note(batch, x.rows(), x.cols(), dropout);
+    return y;
   }
   ConstView<S> pull(std::size_t i, const Weights<Stack>& w, ConstView<S> x, const Batch& batch, Cache& c,
                     ConstView<S> dy, const Gradients<Stack>& g, const Context& context, const Dropout& dropout) const {
