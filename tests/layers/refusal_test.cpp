@@ -92,7 +92,69 @@ Pair::Options pair() {
   return o;
 }
 
+/// A stream of three tokens: a refusal by the first layer changes nothing, one by a later layer ends it.
+/// `start(p)` gives a state, `step(p, state, x, batch)` the next rows, of one token at a time; `y` are those of forward.
+template <class Params, class Start, class Step>
+void ends(const Params& right, const Matrix<double>& x, const Matrix<double>& y, const Start& start, const Step& step) {
+  auto state = start(right);
+  const auto goes_on = [&](Index i) {
+    EXPECT_LE((step(right, state, x.middleRows(i, 1), Batch::one(1)) - y.row(i)).norm(), 1e-12) << i;
+  };
+  const auto refuses = [&](const Params& p, Index rows) { step(p, state, x.topRows(rows), Batch::one(rows)); };
+  goes_on(0);
+  EXPECT_EQ(check::error<StateError>([&] { refuses(right, 2); }),
+            "batch.q[0]: chunks of up to 1 tokens expected, came 2");
+  goes_on(1);
+  EXPECT_NE(check::error<ShapeError>([&] { refuses(broken(right), 1); }).find("weights."), std::string::npos);
+  for (int again = 0; again < 2; ++again)
+    EXPECT_EQ(check::error<StateError>([&] { goes_on(2); }),
+              "state: an earlier step was refused after some of its layers took it: start again");
+  state = start(right);
+  for (Index i = 0; i < 3; ++i) goes_on(i);
+}
+template <class L>
+void ends(const typename L::Options& options, Index columns) {
+  check::Rig<L> rig(options);
+  const Matrix<double> x = check::tokens<double>(3, columns), y = rig.forward(x, Batch::one(3));
+  ends(
+      rig.p, x, y, [&](const auto&) { return rig.layer.start(1, 3); },
+      [&](const auto& p, auto& state, const Matrix<double>& next, const Batch& batch) -> Matrix<double> {
+        return rig.layer.step(Weights<L>(p, rig.shared), state, next, batch);
+      });
+}
+
 }  // namespace
+
+TEST(RefusedStep, EndsAStreamThatSomeLayersTook) {
+  ends<Pair>(pair(), d);
+  ends<Stack<Attend>>({.depth = 2, .layer = attend()}, d);
+  ends<Encoder<T>>(encoder_options<T>({.d_model = d, .depth = 2, .policy = {.causal = true}}), d);
+  ends<Block<T>>(block_options<T>(d, 1, {.causal = true}), 2 * d);
+  ends<Many>(stack_options<T>(2, d, 1, {.causal = true}), 2 * d);
+}
+
+TEST(RefusedStep, EndsAStreamOfADecoder) {
+  const Writer decoder(writer(2));
+  Random random(7);
+  const Writer::Params p = decoder.init(random);
+  Writer::Cache cache;
+  const Matrix<double> x = check::tokens<double>(3, d), memory = check::tokens<double>(4, d, 5),
+                       y = decoder.forward(p, x, memory, Batch::cross(Batch::one(3), Batch::one(4)), cache);
+  const auto start = [&](const auto& w) { return decoder.start(w, memory, Batch::one(4), 3); };
+  ends(p, x, y, start,
+       [&](const auto& w, auto& state, const Matrix<double>& next, const Batch& batch) -> Matrix<double> {
+         return decoder.step(w, state, next, batch);
+       });
+  // and so does what cross-attention refuses, after self-attention
+  const Matrix<double> bias = Matrix<double>::Zero(7, 7);
+  Writer::Context wrong;
+  wrong.cross.blocks.push_back(view(bias));
+  Writer::State state = start(p);
+  EXPECT_NE(check::error<ShapeError>([&] { decoder.step(p, state, x.topRows(1), Batch::one(1), wrong); }),
+            "no such error");
+  EXPECT_EQ(check::error<StateError>([&] { decoder.step(p, state, x.topRows(1), Batch::one(1)); }),
+            "state: an earlier step was refused after some of its layers took it: start again");
+}
 
 TEST(RefusedForward, IsForgotten) {
   forgets<Attend>(attend(), d);

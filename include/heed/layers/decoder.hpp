@@ -90,6 +90,7 @@ class DecoderOf {
     typename Norm::Cache norm;
     Batch batch;  // x against the memory
     Workers workers;
+    bool torn = false;  // some layers took a step that another refused
   };
 
   explicit DecoderOf(const Options& o)
@@ -197,7 +198,9 @@ class DecoderOf {
                         " sequences expected, as the memory has, came ", batch.q.size());
     state.batch.q = batch.q;
     state.workers.prepare(threads_, 0);
-    return norm_.forward(w.own.norm, advance(0, w, state, x, batch, context), batch, state.norm);
+    return detail::whole_step(state.torn, [&] {
+      return norm_.forward(w.own.norm, advance(0, w, state, x, batch, context), batch, state.norm);
+    });
   }
 
  private:
@@ -288,7 +291,7 @@ class DecoderOf {
   ConstView<S> advance(std::size_t i, const Weights<DecoderOf>& w, State& state, ConstView<S> x, const Batch& own,
                        const Context& context) const {
     LayerCache& l = state.scratch;
-    const ConstView<S> a = detail::step(self_, self_of(w, i), state.self[i], x, own, context.self);
+    const ConstView<S> a = detail::step(self_, self_of(w, i), state.self[i], x, own, context.self, state.torn);
     const ConstView<S> b = cross(i, w, a, own, l, state.workers, {}, [&](ConstView<S> normed) {
       return cross_.recall(cross_of(w, i), normed, state.batch, state.cross[i], context.cross);
     });

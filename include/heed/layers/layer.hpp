@@ -176,6 +176,23 @@ auto step(const L& layer, const Weights<L>& w, StateOf<L>& state, const X& x, co
     return layer.step(w, state, x, batch, part<typename L::Context>(context));
 }
 
+/// A step through several layers, each of which notes in `torn` that it took it: once another refused it, the stream
+/// cannot go on. A step that the first of them refuses changes nothing.
+template <class F>
+auto whole_step(bool& torn, const F& f) {
+  require<StateError>(!torn, "state: an earlier step was refused after some of its layers took it: start again");
+  const auto y = f();
+  torn = false;
+  return y;
+}
+template <StreamingLayer L, class X, class Context>
+auto step(const L& layer, const Weights<L>& w, StateOf<L>& state, const X& x, const Batch& batch,
+          const Context& context, bool& torn) {
+  const auto y = step(layer, w, state, x, batch, context);
+  torn = torn || !TokenwiseLayer<L>;
+  return y;
+}
+
 /// What layers one after another promise: as little as the least of them.
 inline Causality weakest(Causality a, Causality b) {
   if (a == Causality::none || b == Causality::none) return Causality::none;

@@ -42,6 +42,7 @@ class Sequential {
   };
   struct State {
     std::tuple<detail::StateOf<First>, detail::StateOf<Rest>...> layers;
+    bool torn = false;  // some layers took a step that another refused
   };
 
   explicit Sequential(const Options& options)
@@ -113,8 +114,11 @@ class Sequential {
   template <class X>
   ConstView<S> step(Weights<Sequential> w, State& state, const Eigen::MatrixBase<X>& tokens, const Batch& batch,
                     const Context& context = {}) const requires(StreamingLayer<First>&&...&& StreamingLayer<Rest>) {
-    return chain(front_door<S>(tokens, "x"), [&](auto i, ConstView<S> from) {
-      return detail::step(std::get<i>(layers_), down<i>(w), std::get<i>(state.layers), from, batch, context);
+    return detail::whole_step(state.torn, [&] {
+      return chain(front_door<S>(tokens, "x"), [&](auto i, ConstView<S> from) {
+        return detail::step(std::get<i>(layers_), down<i>(w), std::get<i>(state.layers), from, batch, context,
+                            state.torn);
+      });
     });
   }
 

@@ -39,6 +39,7 @@ class Stack {
   };
   struct State {
     std::vector<detail::StateOf<L>> layers;
+    bool torn = false;  // some layers took a step that another refused
   };
 
   explicit Stack(const Options& options) : layers_(build(options)) {}
@@ -97,8 +98,10 @@ class Stack {
                     const Context& context = {}) const requires StreamingLayer<L> {
     check(w);
     require<StateError>(state.layers.size() == layers_.size(), "state: was started by a stack of another depth");
-    return chain(0, front_door<S>(tokens, "x"), [&](std::size_t i, ConstView<S> x) {
-      return detail::step(layers_[i], down(w, i), state.layers[i], x, batch, context);
+    return detail::whole_step(state.torn, [&] {
+      return chain(0, front_door<S>(tokens, "x"), [&](std::size_t i, ConstView<S> x) {
+        return detail::step(layers_[i], down(w, i), state.layers[i], x, batch, context, state.torn);
+      });
     });
   }
 
