@@ -69,6 +69,14 @@ constexpr bool is_tokenwise() {
   else
     return false;
 }
+/// Of a layer that reads a memory: whether it writes token by token over it.
+template <class L>
+constexpr bool writes_streams() {
+  if constexpr (requires { L::streams; })
+    return L::streams;
+  else
+    return false;
+}
 }  // namespace detail
 
 /// Refinement: row i of y depends on row i of x alone. Said by `static constexpr bool tokenwise = true`. Such a layer
