@@ -7,6 +7,7 @@
 #include <heed/policies/big_bird.hpp>
 #include <heed/policies/lsh.hpp>
 #include <heed/policies/persistent_memory.hpp>
+#include <heed/policies/relative_bias.hpp>
 #include <heed/policies/sliding_window.hpp>
 #include <heed/policies/tiled.hpp>
 #include <layers/two_inputs.hpp>
@@ -154,6 +155,12 @@ TEST(EncoderDecoder, StreamsAsItIsTrained) {
   streams<Wrapped>(
       {encoder_options<BigBird<double>>({.d_model = d_source, .policy = {.block = 2}}),
        decoder_options<Tiled<double>>({.d_model = d, .heads = 2, .policy = {.causal = true}}, {}, d_source)});
+  // Reader and writer with a table of relative distances each, as T5 has them.
+  using P = RelativeBias<double>;
+  using T5 = EncoderDecoderOf<Owning<Encoder<P>>, Owning<Decoder<P, Tiled<double>>>>;
+  streams<T5>({encoder_options<P>({.d_model = d_source, .heads = 4, .depth = 2}),
+               decoder_options<P, Tiled<double>>({.d_model = d, .heads = 2, .depth = 2, .policy = {.causal = true}}, {},
+                                                 d_source)});
 }
 
 TEST(EncoderDecoder, BadCalls) {

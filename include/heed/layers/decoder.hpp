@@ -90,6 +90,7 @@ class DecoderOf {
     typename Norm::Cache norm;
     Batch batch;  // x against the memory
     Workers workers;
+    bool torn = false;  // some layers took a step that another refused
   };
 
   explicit DecoderOf(const Options& o)
@@ -152,6 +153,7 @@ class DecoderOf {
     check(w, x, memory, batch);
     c.made.check(batch, x.rows(), x.cols(), dropout);
     c.made_memory.check(batch.k, memory.rows(), memory.cols(), dropout, "memory");
+    detail::check_depth(c.layers.size(), w.own.layers.size());
     detail::check_cotangent(dy, x.rows(), x.cols());
     detail::check_gradients(w, g);
     const ConstView<S> last = detail::result(std::as_const(c.layers.back().feed));
@@ -196,7 +198,9 @@ class DecoderOf {
                         " sequences expected, as the memory has, came ", batch.q.size());
     state.batch.q = batch.q;
     state.workers.prepare(threads_, 0);
-    return norm_.forward(w.own.norm, advance(0, w, state, x, batch, context), batch, state.norm);
+    return detail::whole_step(state.torn, [&] {
+      return norm_.forward(w.own.norm, advance(0, w, state, x, batch, context), batch, state.norm);
+    });
   }
 
  private:
@@ -229,12 +233,15 @@ class DecoderOf {
                    const Context& context, const Dropout& dropout) const {
     check(w, x, memory, batch);
     dropout.check();
+    c.made.forget();
     c.own.q = c.own.k = batch.q;
-    c.made.note(c.own, x.rows(), x.cols(), dropout);
-    c.made_memory.note(batch.k, memory.rows(), memory.cols(), dropout);
     c.workers.prepare(threads_, 0);
     c.layers.resize(w.own.layers.size());
-    return norm_.forward(w.own.norm, climb<again>(0, w, x, memory, batch, c, context, dropout), c.own, c.norm);
+    const ConstView<S> y =
+        norm_.forward(w.own.norm, climb<again>(0, w, x, memory, batch, c, context, dropout), c.own, c.norm);
+    c.made.note(c.own, x.rows(), x.cols(), dropout);
+    c.made_memory.note(batch.k, memory.rows(), memory.cols(), dropout);
+    return y;
   }
   template <bool again>
   ConstView<S> climb(std::size_t i, const Weights<DecoderOf>& w, ConstView<S> x, ConstView<S> memory,
@@ -284,7 +291,7 @@ class DecoderOf {
   ConstView<S> advance(std::size_t i, const Weights<DecoderOf>& w, State& state, ConstView<S> x, const Batch& own,
                        const Context& context) const {
     LayerCache& l = state.scratch;
-    const ConstView<S> a = detail::step(self_, self_of(w, i), state.self[i], x, own, context.self);
+    const ConstView<S> a = detail::step(self_, self_of(w, i), state.self[i], x, own, context.self, state.torn);
     const ConstView<S> b = cross(i, w, a, own, l, state.workers, {}, [&](ConstView<S> normed) {
       return cross_.recall(cross_of(w, i), normed, state.batch, state.cross[i], context.cross);
     });

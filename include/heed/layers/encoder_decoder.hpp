@@ -71,10 +71,12 @@ class EncoderDecoderOf {
                        const Eigen::MatrixBase<M>& read, const Batch& batch, Cache& c, const Context& context = {},
                        const Dropout& dropout = {}) const {
     const ConstView<S> x = front_door<S>(tokens, "x"), source = front_door<S>(read, "source");
-    note(x, source, batch, c, dropout);
+    begin(x, source, batch, c, dropout);
     const ConstView<S> memory =
         detail::forward(reader_, reader_of(w), source, c.source, c.reader, context.reader, dropout.below(0));
-    return writer_.forward(writer_of(w), x, memory, batch, c.writer, context.writer, dropout.below(1));
+    const ConstView<S> y = writer_.forward(writer_of(w), x, memory, batch, c.writer, context.writer, dropout.below(1));
+    note(x, source, batch, c, dropout);
+    return y;
   }
   /// The same with the choices that the cache holds.
   template <class X, class M>
@@ -82,10 +84,12 @@ class EncoderDecoderOf {
                       const Batch& batch, Cache& c, const Context& context = {},
                       const Dropout& dropout = {}) const requires ReplayableLayer<Reader> {
     const ConstView<S> x = front_door<S>(tokens, "x"), source = front_door<S>(read, "source");
-    note(x, source, batch, c, dropout);
+    begin(x, source, batch, c, dropout);
     const ConstView<S> memory =
         detail::replay(reader_, reader_of(w), source, c.source, c.reader, context.reader, dropout.below(0));
-    return writer_.replay(writer_of(w), x, memory, batch, c.writer, context.writer, dropout.below(1));
+    const ConstView<S> y = writer_.replay(writer_of(w), x, memory, batch, c.writer, context.writer, dropout.below(1));
+    note(x, source, batch, c, dropout);
+    return y;
   }
 
   struct InputGradients {
@@ -117,7 +121,7 @@ class EncoderDecoderOf {
   State start(Weights<EncoderDecoderOf> w, const Eigen::MatrixBase<M>& read, const Batch& batch, Cache& c,
               Index capacity, Index longest_chunk = 1, const Context& context = {}) const requires(Writer::streams) {
     const ConstView<S> source = front_door<S>(read, "source");
-    c.made = {};
+    c.made.forget();
     c.source.q = c.source.k = batch.k;
     return writer_.start(writer_of(w),
                          detail::forward(reader_, reader_of(w), source, c.source, c.reader, context.reader, Dropout{}),
@@ -137,12 +141,15 @@ class EncoderDecoderOf {
   static Weights<Writer> writer_of(const Weights<EncoderDecoderOf>& w) {
     return {w.own.writer, part<typename Writer::Shared>(w.shared)};
   }
-  static void note(ConstView<S> x, ConstView<S> source, const Batch& batch, Cache& c, const Dropout& dropout) {
+  static void begin(ConstView<S> x, ConstView<S> source, const Batch& batch, Cache& c, const Dropout& dropout) {
     batch.check(x.rows(), source.rows());
     dropout.check();
+    c.made.forget();
+    c.source.q = c.source.k = batch.k;
+  }
+  static void note(ConstView<S> x, ConstView<S> source, const Batch& batch, Cache& c, const Dropout& dropout) {
     c.made.note(batch, x.rows(), x.cols(), dropout);
     c.made_source.note(batch.k, source.rows(), source.cols(), dropout);
-    c.source.q = c.source.k = batch.k;
   }
 
   Reader reader_;

@@ -69,6 +69,14 @@ constexpr bool is_tokenwise() {
   else
     return false;
 }
+/// Of a layer that reads a memory: whether it writes token by token over it.
+template <class L>
+constexpr bool writes_streams() {
+  if constexpr (requires { L::streams; })
+    return L::streams;
+  else
+    return false;
+}
 }  // namespace detail
 
 /// Refinement: row i of y depends on row i of x alone. Said by `static constexpr bool tokenwise = true`. Such a layer
@@ -176,6 +184,23 @@ auto step(const L& layer, const Weights<L>& w, StateOf<L>& state, const X& x, co
     return layer.step(w, state, x, batch, part<typename L::Context>(context));
 }
 
+/// A step through several layers, each of which notes in `torn` that it took it: once another refused it, the stream
+/// cannot go on. A step that the first of them refuses changes nothing.
+template <class F>
+auto whole_step(bool& torn, const F& f) {
+  require<StateError>(!torn, "state: an earlier step was refused after some of its layers took it: start again");
+  const auto y = f();
+  torn = false;
+  return y;
+}
+template <StreamingLayer L, class X, class Context>
+auto step(const L& layer, const Weights<L>& w, StateOf<L>& state, const X& x, const Batch& batch,
+          const Context& context, bool& torn) {
+  const auto y = step(layer, w, state, x, batch, context);
+  torn = torn || !TokenwiseLayer<L>;
+  return y;
+}
+
 /// What layers one after another promise: as little as the least of them.
 inline Causality weakest(Causality a, Causality b) {
   if (a == Causality::none || b == Causality::none) return Causality::none;
@@ -197,7 +222,8 @@ Causality causality(const std::vector<L>& layers) {
 
 // --- what layers check ---
 
-/// What the last forward with a cache was given, for backward to compare.
+/// What the last forward with a cache was given, for backward to compare. A layer of others forgets it before it calls
+/// them and notes it after: when one of them refuses, there is no forward to go back from.
 struct Made {
   std::vector<Segment> segments;
   Index rows = -1, columns = -1;
@@ -212,6 +238,7 @@ struct Made {
     columns = n_columns;
     dropout = d;
   }
+  void forget() { rows = -1; }
   void check(const Batch& batch, Index n_rows, Index n_columns, const Dropout& d) const {
     check(batch.q, n_rows, n_columns, d, "x");
   }
@@ -223,6 +250,10 @@ struct Made {
   }
 };
 
+/// Of a layer of many: whether the cache comes from one of as many.
+inline void check_depth(std::size_t made, std::size_t depth) {
+  require<StateError>(made == depth, "cache: the last forward had ", made, " layers, not ", depth);
+}
 template <class S>
 void check_tokens(ConstView<S> x, Index columns, const Batch& batch) {
   require<ShapeError>(x.cols() == columns, "x: ", columns, " columns expected, came ", x.cols());

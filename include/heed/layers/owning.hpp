@@ -25,6 +25,8 @@ class Owning {
   using State = detail::StateOf<L>;
   using Shared = NoParams;
   static constexpr bool tokenwise = detail::is_tokenwise<L>();
+  /// Whether it writes token by token over a memory.
+  static constexpr bool streams = detail::writes_streams<L>();
   struct Params {
     typename L::Shared shared;
     typename L::Params own;

@@ -49,6 +49,7 @@ class Residual {
                        const Context& context = {}, const Dropout& dropout = {}) const {
     const ConstView<S> x = front_door<S>(tokens, "x");
     dropout.check();
+    c.made.forget();
     return sum(x, detail::forward(inner_, down(w), x, batch, c.inner, context, dropout.below(1)), batch, c, dropout);
   }
   template <class X>
@@ -56,6 +57,7 @@ class Residual {
                       const Context& context = {}, const Dropout& dropout = {}) const requires ReplayableLayer<F> {
     const ConstView<S> x = front_door<S>(tokens, "x");
     dropout.check();
+    c.made.forget();
     return sum(x, detail::replay(inner_, down(w), x, batch, c.inner, context, dropout.below(1)), batch, c, dropout);
   }
   void exchange(Cache& c, Choices& choices) const { detail::exchange(inner_, c.inner, choices); }

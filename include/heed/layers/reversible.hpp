@@ -63,6 +63,7 @@ class Reversible {
     detail::StateOf<G> g;
     Buffer<S> y;
     Workers workers;
+    bool torn = false;  // some layers took a step that another refused
   };
 
   explicit Reversible(const Options& options) : options_(options), f_(options.f), g_(options.g) {
@@ -134,9 +135,13 @@ class Reversible {
     state.workers.prepare(options_.threads, 0);
     View<S> y = state.y.resize(x.rows(), x.cols());
     copy_rows<S>(batch.q, x, y, state.workers);
-    add(left(y), 1, detail::step(f_, down_f(w), state.f, right(view(y)), batch, context), {}, batch, state.workers);
-    add(right(y), 1, detail::step(g_, down_g(w), state.g, left(view(y)), batch, context), {}, batch, state.workers);
-    return view(y);
+    return detail::whole_step(state.torn, [&] {
+      add(left(y), 1, detail::step(f_, down_f(w), state.f, right(view(y)), batch, context, state.torn), {}, batch,
+          state.workers);
+      add(right(y), 1, detail::step(g_, down_g(w), state.g, left(view(y)), batch, context, state.torn), {}, batch,
+          state.workers);
+      return view(y);
+    });
   }
 
   // --- in place, for stacks that keep one activation; `choose` or replay what the cache holds ---
@@ -201,11 +206,12 @@ class Reversible {
     check_columns(x);
     detail::check_tokens(x, x.cols(), batch);
     dropout.check();
-    c.made.note(batch, x.rows(), x.cols(), dropout);
+    c.made.forget();
     c.workers.prepare(options_.threads, 0);
     View<S> y = c.y.resize(x.rows(), x.cols());
     copy_rows<S>(batch.q, x, y, c.workers);
     advance(w, y, batch, c, context, dropout, choose);
+    c.made.note(batch, x.rows(), x.cols(), dropout);
     return view(y);
   }
 

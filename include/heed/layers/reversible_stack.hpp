@@ -38,7 +38,7 @@ class ReversibleStack {
   struct Cache {
     detail::Made made;
     typename L::Cache layer;
-    Choices choices;  // of every layer
+    Choices choices;  // of every layer, empty or not
     Buffer<S> y, x, dx;
     Workers workers;
   };
@@ -72,6 +72,7 @@ class ReversibleStack {
     const ConstView<S> x = front_door<S>(tokens, "x"), dy = front_door<S>(cotangent, "dy");
     check(w, x, batch);
     c.made.check(batch, x.rows(), x.cols(), dropout);
+    detail::check_depth(c.choices.size(), w.own.layers.size());
     detail::check_cotangent(dy, x.rows(), x.cols());
     detail::check_gradients(w, g);
     View<S> xy = c.x.resize(x.rows(), x.cols()), d = c.dx.resize(x.rows(), x.cols());
@@ -143,7 +144,8 @@ class ReversibleStack {
                    const Context& context, const Dropout& dropout, bool choose) const {
     check(w, x, batch);
     dropout.check();
-    c.made.note(batch, x.rows(), x.cols(), dropout);
+    if (!choose) detail::check_depth(c.choices.size(), w.own.layers.size());
+    c.made.forget();
     c.workers.prepare(threads_, 0);
     c.choices.resize(w.own.layers.size());
     View<S> y = c.y.resize(x.rows(), x.cols());
@@ -152,6 +154,7 @@ class ReversibleStack {
       with_layer(i, w, c, dropout, [&](const L& layer, const Weights<L>& own, const Dropout& dropped) {
         layer.advance(own, y, batch, c.layer, context, dropped, choose);
       });
+    c.made.note(batch, x.rows(), x.cols(), dropout);
     return view(y);
   }
 

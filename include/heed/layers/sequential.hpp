@@ -42,6 +42,7 @@ class Sequential {
   };
   struct State {
     std::tuple<detail::StateOf<First>, detail::StateOf<Rest>...> layers;
+    bool torn = false;  // some layers took a step that another refused
   };
 
   explicit Sequential(const Options& options)
@@ -74,9 +75,7 @@ class Sequential {
   template <class X>
   ConstView<S> forward(Weights<Sequential> w, const Eigen::MatrixBase<X>& tokens, const Batch& batch, Cache& c,
                        const Context& context = {}, const Dropout& dropout = {}) const {
-    const ConstView<S> x = front_door<S>(tokens, "x");
-    c.made.note(batch, x.rows(), x.cols(), dropout);
-    return chain(x, [&](auto i, ConstView<S> from) {
+    return run(front_door<S>(tokens, "x"), batch, c, dropout, [&](auto i, ConstView<S> from) {
       return detail::forward(std::get<i>(layers_), down<i>(w), from, batch, std::get<i>(c.layers), context,
                              dropout.below(i));
     });
@@ -85,9 +84,7 @@ class Sequential {
   ConstView<S> replay(Weights<Sequential> w, const Eigen::MatrixBase<X>& tokens, const Batch& batch, Cache& c,
                       const Context& context = {}, const Dropout& dropout = {}) const
       requires(ReplayableLayer<First>&&...&& ReplayableLayer<Rest>) {
-    const ConstView<S> x = front_door<S>(tokens, "x");
-    c.made.note(batch, x.rows(), x.cols(), dropout);
-    return chain(x, [&](auto i, ConstView<S> from) {
+    return run(front_door<S>(tokens, "x"), batch, c, dropout, [&](auto i, ConstView<S> from) {
       return detail::replay(std::get<i>(layers_), down<i>(w), from, batch, std::get<i>(c.layers), context,
                             dropout.below(i));
     });
@@ -117,8 +114,11 @@ class Sequential {
   template <class X>
   ConstView<S> step(Weights<Sequential> w, State& state, const Eigen::MatrixBase<X>& tokens, const Batch& batch,
                     const Context& context = {}) const requires(StreamingLayer<First>&&...&& StreamingLayer<Rest>) {
-    return chain(front_door<S>(tokens, "x"), [&](auto i, ConstView<S> from) {
-      return detail::step(std::get<i>(layers_), down<i>(w), std::get<i>(state.layers), from, batch, context);
+    return detail::whole_step(state.torn, [&] {
+      return chain(front_door<S>(tokens, "x"), [&](auto i, ConstView<S> from) {
+        return detail::step(std::get<i>(layers_), down<i>(w), std::get<i>(state.layers), from, batch, context,
+                            state.torn);
+      });
     });
   }
 
@@ -145,6 +145,13 @@ class Sequential {
       return chain<i + 1>(y, f);
     else
       return y;
+  }
+  template <class F>
+  static ConstView<S> run(ConstView<S> x, const Batch& batch, Cache& c, const Dropout& dropout, const F& f) {
+    c.made.forget();
+    const ConstView<S> y = chain(x, f);
+    c.made.note(batch, x.rows(), x.cols(), dropout);
+    return y;
   }
   /// Back to the input of layer i, which was x.
   template <std::size_t i>

@@ -39,6 +39,7 @@ class Stack {
   };
   struct State {
     std::vector<detail::StateOf<L>> layers;
+    bool torn = false;  // some layers took a step that another refused
   };
 
   explicit Stack(const Options& options) : layers_(build(options)) {}
@@ -81,8 +82,7 @@ class Stack {
                         const Dropout& dropout = {}) const {
     const ConstView<S> x = front_door<S>(tokens, "x"), dy = front_door<S>(cotangent, "dy");
     c.made.check(batch, x.rows(), x.cols(), dropout);
-    require<StateError>(c.layers.size() == layers_.size(), "cache: the last forward had ", c.layers.size(),
-                        " layers, not ", layers_.size());
+    detail::check_depth(c.layers.size(), layers_.size());
     detail::check_cotangent(dy, x.rows(), c.result().cols());
     detail::check_gradients(w, g);
     return pull(0, w, x, batch, c, dy, g, context, dropout);
@@ -98,8 +98,10 @@ class Stack {
                     const Context& context = {}) const requires StreamingLayer<L> {
     check(w);
     require<StateError>(state.layers.size() == layers_.size(), "state: was started by a stack of another depth");
-    return chain(0, front_door<S>(tokens, "x"), [&](std::size_t i, ConstView<S> x) {
-      return detail::step(layers_[i], down(w, i), state.layers[i], x, batch, context);
+    return detail::whole_step(state.torn, [&] {
+      return chain(0, front_door<S>(tokens, "x"), [&](std::size_t i, ConstView<S> x) {
+        return detail::step(layers_[i], down(w, i), state.layers[i], x, batch, context, state.torn);
+      });
     });
   }
 
@@ -130,9 +132,11 @@ class Stack {
   ConstView<S> run(const Weights<Stack>& w, ConstView<S> x, const Batch& batch, Cache& c, const Dropout& dropout,
                    const F& f) const {
     check(w);
-    c.made.note(batch, x.rows(), x.cols(), dropout);
+    c.made.forget();
     c.layers.resize(layers_.size());
-    return chain(0, x, f);
+    const ConstView<S> y = chain(0, x, f);
+    c.made.note(batch, x.rows(), x.cols(), dropout);
+    return y;
   }
   ConstView<S> pull(std::size_t i, const Weights<Stack>& w, ConstView<S> x, const Batch& batch, Cache& c,
                     ConstView<S> dy, const Gradients<Stack>& g, const Context& context, const Dropout& dropout) const {

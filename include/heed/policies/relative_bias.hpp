@@ -38,7 +38,9 @@ namespace heed {
 /// Paper:       Raffel et al. 2019, arXiv 1910.10683, section 2.1. There q.k has no scale, which a smaller start of the
 ///              query weights makes up for: `scale` 1 is theirs.
 /// Limitation:  no order beyond max_distance; the bias does not look at what the tokens hold. T5 has it in
-///              self-attention only: in cross-attention the distance between two texts says little.
+///              self-attention only: in cross-attention the distance between two texts says little. Not one table for
+///              causal layers and others, whose buckets mean other distances: an owner for each stack, and Cross =
+///              Tiled in a decoder.
 template <class S, KeyPattern Pattern = Full>
 class RelativeBias {
  public:
