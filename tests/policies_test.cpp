@@ -29,8 +29,8 @@ TEST(Registry, NamesThoseThatFit) {
   };
   EXPECT_EQ(says("SlidingWindow"), "no such error");
   const std::string names =
-      "policy: one of Tiled, SlidingWindow, Longformer, LogSparse, AdaptiveSpan, DynamicSpan, Favor, PersistentMemory "
-      "expected, came ";
+      "policy: one of Tiled, RelativeBias, SlidingWindow, Longformer, LogSparse, AdaptiveSpan, DynamicSpan, Favor, "
+      "PersistentMemory expected, came ";
   EXPECT_EQ(says("Linformer"), names + "Linformer");  // it is there, and does not stream
   EXPECT_EQ(says(""), names);
 }

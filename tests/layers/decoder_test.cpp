@@ -192,7 +192,7 @@ TEST(Decoder, BadCalls) {
 
   EXPECT_EQ(check::error<ShapeError>([&] { decoder.start(p, wide, Batch::one(4), 3); }),
             "memory: d_memory = 6 columns expected, came 7");
-  EXPECT_NE(check::error<ShapeError>([&] { decoder.start(p, memory, Batch::one(5), 3); }).find("batch.q[0]"),
+  EXPECT_NE(check::error<ShapeError>([&] { decoder.start(p, memory, Batch::one(5), 3); }).find("batch.k[0]"),
             std::string::npos);
   auto state = decoder.start(p, memory, Batch::one(4), 3);
   EXPECT_EQ(check::error<StateError>([&] {
