@@ -155,7 +155,8 @@ TEST(EncoderDecoder, StreamsAsItIsTrained) {
   streams<Wrapped>(
       {encoder_options<BigBird<double>>({.d_model = d_source, .policy = {.block = 2}}),
        decoder_options<Tiled<double>>({.d_model = d, .heads = 2, .policy = {.causal = true}}, {}, d_source)});
-  // Reader and writer with a table of relative distances each, as T5 has them.
+}
+TEST(EncoderDecoder, StreamsWithATableOfDistancesOnEitherSide) {
   using P = RelativeBias<double>;
   using T5 = EncoderDecoderOf<Owning<Encoder<P>>, Owning<Decoder<P, Tiled<double>>>>;
   streams<T5>({encoder_options<P>({.d_model = d_source, .heads = 4, .depth = 2}),

@@ -43,9 +43,13 @@ void tells_depths_apart(const Options& options, Index columns) {
 /// The last of the weights in another shape, which the last layer refuses after the others ran.
 template <class Params>
 Params broken(Params p) {
-  Matrix<double>* last = nullptr;
-  for_each_leaf([&](auto& m) { last = &m; }, p);
-  last->resize(last->rows() + 1, last->cols() + 1);
+  Index left = 0;
+  for_each_leaf([&](auto&) { ++left; }, p);
+  for_each_leaf(
+      [&](auto& m) {
+        if (--left == 0) m.resize(m.rows() + 1, m.cols() + 1);
+      },
+      p);
   return p;
 }
 
