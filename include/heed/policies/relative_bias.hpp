@@ -45,8 +45,10 @@ template <class S, KeyPattern Pattern = Full>
 class RelativeBias {
  public:
   static constexpr std::string_view name = "RelativeBias";
-  static constexpr About about{"n^2 time, n memory", std::is_same_v<Pattern, Full> ? "exact" : "exact on its pattern",
-                               "Raffel et al. 2019, arXiv 1910.10683"};
+  static constexpr About about{
+      "n^2 time, n memory",
+      std::is_same_v<Pattern, Full> ? "exact with its bias" : "exact on its pattern, with its bias",
+      "Raffel et al. 2019, arXiv 1910.10683"};
   using Scalar = S;
   template <class M>
   using Fields = Qkv<M>;
