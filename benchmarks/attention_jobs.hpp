@@ -39,6 +39,12 @@ concept HasTied = requires(const F& f) {
   f.qk;
   f.v;
 };
+/// Fields whose numbers decide how far a query looks: what a call costs is then a bound, and no work to hold against a
+/// peak.
+template <class F>
+concept HasSpans = requires(const F& f) {
+  f.span;
+};
 template <class P>
 using FieldsOf = typename P::template Fields<Buffer<float>>;
 
@@ -213,7 +219,7 @@ template <AttentionPolicy P>
 Job forward_job(const typename P::Options& options, const Name& name, const Text& text, Adjust<P> adjust) {
   auto heads = std::make_shared<Heads<P>>(options, name, text, false, adjust);
   Workers& workers = heads->workers(name.workers);
-  Job job{.multiply_adds = heads->forward_work(),
+  Job job{.multiply_adds = HasSpans<FieldsOf<P>> ? 0 : heads->forward_work(),
           .tokens = static_cast<double>(name.n),
           .workers = static_cast<int>(name.workers),
           .once = [heads, &workers] { heads->forward(workers); }};
@@ -236,7 +242,7 @@ Job backward_job(const typename P::Options& options, const Name& name, const Tex
   auto heads = std::make_shared<Heads<P>>(options, name, text, true, adjust);
   Workers& workers = heads->workers(name.workers);
   heads->forward(workers);
-  Job job{.multiply_adds = heads->backward_work(),
+  Job job{.multiply_adds = HasSpans<FieldsOf<P>> ? 0 : heads->backward_work(),
           .tokens = static_cast<double>(name.n),
           .workers = static_cast<int>(name.workers),
           .once = [heads, &workers] { heads->backward(workers); }};

@@ -131,7 +131,7 @@ Job decode_job(const typename P::Options& options, const Name& name, const Text&
   auto stream = std::make_shared<Stream<P>>(options, name, text, adjust);
   auto bandwidth = std::make_shared<ReadBandwidth>(name.kv_heads > 0 ? name.kv_heads : name.heads, name.n, d_head);
   const double tokens = static_cast<double>(stream->tokens());
-  Job job{.multiply_adds = stream->work() / tokens,
+  Job job{.multiply_adds = HasSpans<FieldsOf<P>> ? 0 : stream->work() / tokens,
           .tokens = 1,
           .calls = tokens,
           .once = [stream] { stream->run(); },
